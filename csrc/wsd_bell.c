@@ -1,0 +1,245 @@
+#include "wsd_bell.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "wsd_counters.h"
+
+/* A peer owes us at most four tokens; more than that in the shared word is a lie. */
+#define DEBT_MAX 8u
+#define EAT_YIELDS 4
+#define EAT_POLLS 3
+#define PENDING_PAUSES 64
+#define PENDING_YIELDS 16
+#define PENDING_NAPS 20
+
+static int bell_fd(const wsd_stream *s)
+{
+    return atomic_load_explicit(&s->fd, memory_order_relaxed);
+}
+
+static void send_tokens(wsd_stream *s, int count)
+{
+    /* one send each: the kernel counts messages, not bytes, against the buffer */
+    for (int i = 0; i < count; i++) {
+        while (send(bell_fd(s), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == EPIPE || errno == ECONNRESET)
+                atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
+            return; /* EAGAIN: six unread tokens are more than enough to wake anybody */
+        }
+    }
+}
+
+/* Eat exactly: `count` tokens and the debt are there or under way (their sender is between its state
+ * change and its send).  Never wait longer than a few milliseconds: the sender may be stopped, dead
+ * or hostile; what is missing then is a debt for the next call. */
+static void eat(wsd_stream *s, uint32_t count)
+{
+    uint32_t debt = atomic_load_explicit(&s->in->debt, memory_order_relaxed);
+    count += debt > DEBT_MAX ? DEBT_MAX : debt;
+    int tries = 0;
+    while (count > 0) {
+        char token[DEBT_MAX];
+        ssize_t got = recv(bell_fd(s), token, count < sizeof token ? count : sizeof token, MSG_DONTWAIT);
+        if (got > 0) {
+            count -= (uint32_t)got;
+            for (ssize_t i = 0; i < got; i++)
+                WSD_COUNT(eats);
+            continue;
+        }
+        if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+            atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
+            count = 0;
+            break;
+        }
+        if (tries < EAT_YIELDS) {
+            sched_yield();
+        } else if (tries < EAT_YIELDS + EAT_POLLS) {
+            struct pollfd p = {bell_fd(s), POLLIN, 0};
+            poll(&p, 1, 1);
+        } else {
+            break;
+        }
+        tries++;
+    }
+    atomic_store_explicit(&s->in->debt, count, memory_order_relaxed);
+}
+
+void wsd_bell_published(wsd_stream *s, uint64_t head)
+{
+    wsd_direction *d = s->out;
+    wsd_full_fence(); /* head, then rx: pairs with rx = ARMED, then head, in wsd_bell_rest */
+    if (WSD_LIKELY(atomic_load_explicit(&d->rx, memory_order_relaxed) != WSD_ARMED))
+        return;
+    /* Armed: say that a token is coming, so that the consumer does not come to rest before it. */
+    atomic_store_explicit(&d->head, head | WSD_PENDING, memory_order_relaxed);
+    wsd_full_fence(); /* pending, then tail: pairs with tail, then head, in wsd_bell_consumed */
+    uint32_t armed = WSD_ARMED;
+    if (atomic_load_explicit(&d->tail, memory_order_relaxed) != head &&
+        atomic_compare_exchange_strong_explicit(&d->rx, &armed, WSD_RUNG, memory_order_acq_rel,
+                                                memory_order_relaxed)) {
+        atomic_store_explicit(&d->rx_stamp, wsd_now(), memory_order_relaxed);
+        WSD_COUNT(rings);
+        send_tokens(s, 1);
+    }
+    /* release: the token is on its way before the consumer may rest */
+    atomic_store_explicit(&d->head, head, memory_order_release);
+}
+
+bool wsd_bell_full(wsd_stream *s, uint64_t head)
+{
+    wsd_direction *d = s->out;
+    if (atomic_load_explicit(&d->tx, memory_order_relaxed) == 1)
+        return false; /* announced already */
+    atomic_store_explicit(&d->head, head | WSD_PENDING, memory_order_relaxed);
+    atomic_store_explicit(&d->tx, 1, memory_order_relaxed);
+    wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
+    uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
+    uint32_t one = 1;
+    bool room = used <= s->size / 2 && atomic_compare_exchange_strong_explicit(
+                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
+    if (!room) {
+        WSD_COUNT(full_marks);
+        send_tokens(s, 2); /* always two: one alone would leave this socket writable */
+    }
+    atomic_store_explicit(&d->head, head, memory_order_release);
+    return room;
+}
+
+void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
+{
+    wsd_direction *d = s->in;
+    wsd_full_fence(); /* tail, then tx and head: see wsd_bell_full and wsd_bell_published */
+    if (WSD_LIKELY(atomic_load_explicit(&d->tx, memory_order_relaxed) == 0))
+        return;
+    uint64_t used = (atomic_load_explicit(&d->head, memory_order_relaxed) & ~WSD_PENDING) - tail;
+    if (used <= s->size / 2 && atomic_exchange_explicit(&d->tx, 0, memory_order_acq_rel) == 1) {
+        atomic_store_explicit(&d->tx_stamp, wsd_now(), memory_order_relaxed);
+        eat(s, 2);
+    }
+}
+
+static bool ring_is_empty(const wsd_stream *s)
+{
+    uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire) & ~WSD_PENDING;
+    return head == atomic_load_explicit(&s->in->tail, memory_order_relaxed);
+}
+
+/* The producer is between publishing and ringing: a step or two, unless it lost its CPU. */
+static void wait_for_pending(const wsd_stream *s)
+{
+    for (int i = 0; i < PENDING_PAUSES + PENDING_YIELDS + PENDING_NAPS; i++) {
+        if (!(atomic_load_explicit(&s->in->head, memory_order_acquire) & WSD_PENDING))
+            return;
+        if (i < PENDING_PAUSES) {
+            wsd_pause();
+        } else if (i < PENDING_PAUSES + PENDING_YIELDS) {
+            sched_yield();
+        } else {
+            struct timespec nap = {0, 50 * (long)WSD_US};
+            nanosleep(&nap, NULL);
+        }
+    }
+    /* Given up on: the worst that follows is one token for nothing, which wsd_bell_check removes. */
+}
+
+void wsd_bell_rest(wsd_stream *s)
+{
+    wsd_direction *d = s->in;
+    if (!ring_is_empty(s))
+        return;
+    wait_for_pending(s);
+    if (!ring_is_empty(s))
+        return;
+    uint32_t before = atomic_load_explicit(&d->rx, memory_order_relaxed);
+    if (before == WSD_ARMED)
+        return;
+    atomic_store_explicit(&d->rx, WSD_ARMED, memory_order_relaxed);
+    wsd_full_fence(); /* rx, then head: pairs with head, then rx, in wsd_bell_published */
+    if (!ring_is_empty(s)) {
+        uint32_t armed = WSD_ARMED;
+        if (atomic_compare_exchange_strong_explicit(&d->rx, &armed, before == WSD_RUNG ? WSD_RUNG : WSD_QUIET,
+                                                    memory_order_acq_rel, memory_order_relaxed))
+            return; /* as before; a token that was there still is */
+        /* the producer rang for the new data: then the older token is one too many */
+    }
+    if (before == WSD_RUNG)
+        eat(s, 1); /* last, so that the descriptor never says empty while there are data */
+}
+
+void wsd_bell_unarm(wsd_stream *s)
+{
+    uint32_t armed = WSD_ARMED;
+    if (atomic_load_explicit(&s->in->rx, memory_order_relaxed) == WSD_ARMED)
+        atomic_compare_exchange_strong_explicit(&s->in->rx, &armed, WSD_QUIET, memory_order_acq_rel,
+                                                memory_order_relaxed);
+}
+
+void wsd_bell_check(wsd_stream *s)
+{
+    char token;
+    ssize_t got = recv(bell_fd(s), &token, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
+        return;
+    }
+    if (got < 0)
+        return;
+    if (atomic_load_explicit(&s->in->debt, memory_order_relaxed) != 0) {
+        eat(s, 0);
+        return;
+    }
+    /* A token changes a state word before it is sent.  One that is here while the words promise none
+     * was left by a producer that died between its steps: it would make the socket readable for ever. */
+    uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire);
+    if (!(head & WSD_PENDING) && ring_is_empty(s) &&
+        atomic_load_explicit(&s->in->rx, memory_order_acquire) == WSD_ARMED &&
+        atomic_load_explicit(&s->in->tx, memory_order_acquire) == 0) {
+        WSD_COUNT(stale);
+        eat(s, 1);
+    }
+}
+
+void wsd_bell_settle(wsd_stream *s)
+{
+    char tokens[16];
+    while (recv(bell_fd(s), tokens, sizeof tokens, MSG_DONTWAIT) > 0)
+        ;
+    atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);
+}
+
+int wsd_bell_prepare(int fd)
+{
+    int minimum = 1; /* the kernel raises it to its least, 4608 on today's */
+    return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &minimum, sizeof minimum) < 0 ? -errno : 0;
+}
+
+static short poll_now(int fd)
+{
+    struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+    poll(&p, 1, 0);
+    return p.revents;
+}
+
+bool wsd_bell_is_true(void)
+{
+    int pair[2];
+    char tokens[8];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return false;
+    bool good = wsd_bell_prepare(pair[0]) == 0 && wsd_bell_prepare(pair[1]) == 0;
+    good = good && poll_now(pair[0]) == POLLOUT && poll_now(pair[1]) == POLLOUT;
+    good = good && send(pair[0], "!", 1, MSG_DONTWAIT) == 1;
+    good = good && poll_now(pair[0]) == POLLOUT && poll_now(pair[1]) == (POLLIN | POLLOUT);
+    good = good && send(pair[0], "!", 1, MSG_DONTWAIT) == 1 && poll_now(pair[0]) == 0;
+    good = good && send(pair[0], "!", 1, MSG_DONTWAIT) == 1 && send(pair[0], "!", 1, MSG_DONTWAIT) == 1;
+    good = good && recv(pair[1], tokens, 3, MSG_DONTWAIT) == 3 && poll_now(pair[0]) == POLLOUT;
+    good = good && recv(pair[1], tokens, 1, MSG_DONTWAIT) == 1 && poll_now(pair[1]) == POLLOUT;
+    close(pair[1]);
+    good = good && (poll_now(pair[0]) & POLLHUP);
+    close(pair[0]);
+    return good;
+}

@@ -1,0 +1,30 @@
+/* The bell protocol: tokens on the kernel socket that make its readiness the truth at rest.
+ *
+ * Tokens from producer to consumer at rest = [rx = RUNG] + 2 x tx.  tests/bell/model.py explores
+ * every interleaving of exactly these steps; keep the two in step.
+ */
+#ifndef WSD_BELL_H
+#define WSD_BELL_H
+
+#include "wsd_stream.h"
+
+/* Producer, lock held, after storing head: ring if the consumer asked for it. */
+void wsd_bell_published(wsd_stream *s, uint64_t head);
+/* Producer, lock held, ring full: announce it.  True: room appeared meanwhile, go on sending. */
+bool wsd_bell_full(wsd_stream *s, uint64_t head);
+/* Consumer, lock held, after storing tail: let a waiting producer go on. */
+void wsd_bell_consumed(wsd_stream *s, uint64_t tail);
+/* Consumer, lock held, ring seen empty: make the descriptor say so. */
+void wsd_bell_rest(wsd_stream *s);
+/* Consumer, lock held: do not ring me, I am watching. */
+void wsd_bell_unarm(wsd_stream *s);
+/* Consumer, lock held, nothing to read: is the peer gone?  Removes tokens that stand for nothing. */
+void wsd_bell_check(wsd_stream *s);
+/* Consumer, lock held: eat what is outstanding, before the descriptor is closed. */
+void wsd_bell_settle(wsd_stream *s);
+/* What this kernel does with one, two and more unread bytes, against what the protocol needs. */
+bool wsd_bell_is_true(void);
+/* Make a socket fit to be a bell: minimum SO_SNDBUF. */
+int wsd_bell_prepare(int fd);
+
+#endif

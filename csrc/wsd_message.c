@@ -1,0 +1,124 @@
+#include "wsd_message.h"
+
+#include "wsd_bell.h"
+#include "wsd_ring.h"
+
+#define HEADER sizeof(uint64_t)
+
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
+uint64_t wsd_message_max(const wsd_stream *s)
+{
+    return s->size - HEADER;
+}
+
+int wsd_message_send(wsd_stream *s, const struct iovec *iov, int count)
+{
+    uint64_t length = wsd_iov_total(iov, count);
+    if (LOAD(s->closed))
+        return -EBADF;
+    if (LOAD(s->broken))
+        return -ECONNABORTED;
+    if (length > wsd_message_max(s))
+        return -EMSGSIZE;
+    if (LOAD(s->in->fin) || LOAD(s->peer_gone))
+        return -ECONNRESET;
+    if (wsd_lock_take(&s->out->producer_lock) < 0)
+        return -ECONNABORTED;
+    int rc = 0;
+    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    /* acquire: pairs with the release of the consumer's tail */
+    uint64_t used = head - atomic_load_explicit(&s->out->tail, memory_order_acquire);
+    if (used > s->size) {
+        STORE(s->broken, true);
+        rc = -ECONNABORTED;
+    } else if (s->size - used < HEADER + length) {
+        rc = -EAGAIN;
+    } else {
+        wsd_cursor from = {iov, count, 0};
+        wsd_ring_put(s->out_data, s->size, head, &length, HEADER);
+        wsd_ring_gather(s->out_data, s->size, head + HEADER, &from, length);
+        head += HEADER + length;
+        atomic_store_explicit(&s->out->head, head, memory_order_release);
+        if (LOAD(s->out->producer_cpu) != wsd_cpu())
+            STORE(s->out->producer_cpu, wsd_cpu());
+        wsd_bell_published(s, head);
+        s->traffic->sent += length;
+    }
+    wsd_lock_drop(&s->out->producer_lock);
+    return rc;
+}
+
+/* Consumer's lock held: the first frame's length, checked against what the ring holds. */
+static int64_t first_frame(wsd_stream *s, uint64_t tail)
+{
+    uint64_t ready = (atomic_load_explicit(&s->in->head, memory_order_acquire) & ~WSD_PENDING) - tail;
+    if (ready == 0)
+        return -EAGAIN;
+    uint64_t length = 0;
+    if (ready >= HEADER && ready <= s->size)
+        wsd_ring_get(s->in_data, s->size, tail, &length, HEADER); /* one copy: checked and used */
+    if (ready < HEADER || ready > s->size || length > ready - HEADER) {
+        STORE(s->broken, true);
+        return -ECONNABORTED;
+    }
+    return (int64_t)length;
+}
+
+/* Consumer's lock held. */
+static void consume(wsd_stream *s, uint64_t tail)
+{
+    atomic_store_explicit(&s->in->tail, tail, memory_order_release);
+    if (LOAD(s->in->consumer_cpu) != wsd_cpu())
+        STORE(s->in->consumer_cpu, wsd_cpu());
+    wsd_bell_consumed(s, tail);
+    wsd_bell_rest(s);
+}
+
+static int64_t receive(wsd_stream *s, const struct iovec *iov, int count, bool look, bool discard)
+{
+    if (LOAD(s->closed))
+        return -EBADF;
+    if (LOAD(s->broken))
+        return -ECONNABORTED;
+    if (wsd_lock_take(&s->in->consumer_lock) < 0)
+        return -ECONNABORTED;
+    uint64_t tail = LOAD(s->in->tail);
+    int64_t length = first_frame(s, tail);
+    if (length >= 0 && !look) {
+        if (!discard && (uint64_t)length > wsd_iov_total(iov, count)) {
+            length = -EMSGSIZE;
+        } else {
+            wsd_cursor to = {iov, count, 0};
+            if (!discard)
+                wsd_ring_scatter(s->in_data, s->size, tail + HEADER, &to, (size_t)length);
+            consume(s, tail + HEADER + (uint64_t)length);
+            s->traffic->received += (uint64_t)length;
+        }
+    } else if (length == -EAGAIN) {
+        wsd_bell_rest(s);
+        if (!LOAD(s->in->fin))
+            wsd_bell_check(s);
+    }
+    wsd_lock_drop(&s->in->consumer_lock);
+    if (length == -EAGAIN && (LOAD(s->in->fin) || LOAD(s->peer_gone)) && wsd_stream_available(s) == 0)
+        return -ECONNRESET; /* messages know no graceful end: the peer's close is abortive */
+    return length;
+}
+
+int64_t wsd_message_size(wsd_stream *s)
+{
+    return receive(s, NULL, 0, true, false);
+}
+
+int64_t wsd_message_recv(wsd_stream *s, const struct iovec *iov, int count)
+{
+    return receive(s, iov, count, false, false);
+}
+
+int wsd_message_discard(wsd_stream *s)
+{
+    int64_t rc = receive(s, NULL, 0, false, true);
+    return rc < 0 ? (int)rc : 0;
+}

@@ -1,0 +1,215 @@
+#include "wsd_segment.h"
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static size_t slot_length(uint64_t ring)
+{
+    return WSD_PAGE + 2 * (size_t)ring;
+}
+
+static size_t segment_length(uint32_t slots, uint64_t ring)
+{
+    return WSD_PAGE + (size_t)slots * slot_length(ring);
+}
+
+static bool sizes_are_sane(uint32_t slots, uint64_t ring)
+{
+    return slots >= 1 && slots <= WSD_SLOTS_MAX && ring >= WSD_RING_MIN && ring <= WSD_RING_MAX &&
+           (ring & (ring - 1)) == 0;
+}
+
+static wsd_segment_header *header_of(const wsd_segment *segment)
+{
+    return (wsd_segment_header *)segment->base;
+}
+
+static int map_segment(int fd, uint32_t slots, uint64_t ring, uint64_t id, wsd_segment **out)
+{
+    wsd_segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return -ENOMEM;
+    segment->length = segment_length(slots, ring);
+    segment->base = mmap(NULL, segment->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (segment->base == MAP_FAILED) {
+        int error = errno;
+        free(segment);
+        return -error;
+    }
+    segment->fd = fd;
+    segment->slots = slots;
+    segment->ring = ring;
+    segment->id = id;
+    atomic_init(&segment->references, 1);
+    *out = segment;
+    return 0;
+}
+
+int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
+{
+    if (!sizes_are_sane(slots, ring))
+        return -EINVAL;
+    uint64_t id = 0;
+    while (id == 0)
+        if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+            return -EIO;
+    int fd = memfd_create("wsdirect-segment", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    int rc = -1;
+    if (ftruncate(fd, (off_t)segment_length(slots, ring)) == 0 && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+        rc = map_segment(fd, slots, ring, id, out);
+    else
+        rc = -errno;
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    wsd_segment_header *header = header_of(*out);
+    header->magic = WSD_MAGIC;
+    header->version = WSD_VERSION;
+    header->slots = slots;
+    header->ring = ring;
+    header->id = id;
+    atomic_init(&header->last_cpu[0], wsd_cpu());
+    atomic_init(&header->last_cpu[1], UINT32_MAX);
+    return 0;
+}
+
+int wsd_segment_adopt(int fd, wsd_segment **out, const char **why)
+{
+    *why = NULL;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || (seals & SEALS) != SEALS) {
+        *why = "the segment is not sealed against shrinking and growing";
+        return -EPROTO;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size < (off_t)WSD_PAGE) {
+        *why = "the segment is too small for its header";
+        return -EPROTO;
+    }
+    /* read, not mapped: one copy, which the peer cannot change under us */
+    wsd_segment_header header;
+    ssize_t got = pread(fd, &header, sizeof header, 0);
+    if (got != (ssize_t)sizeof header) {
+        *why = "the segment's header cannot be read";
+        return -EPROTO;
+    }
+    if (header.magic != WSD_MAGIC || header.version != WSD_VERSION) {
+        *why = "the segment was made by another version";
+        return -EPROTO;
+    }
+    if (!sizes_are_sane(header.slots, header.ring) || header.id == 0 ||
+        (uint64_t)st.st_size != segment_length(header.slots, header.ring)) {
+        *why = "the segment's header does not match its size";
+        return -EPROTO;
+    }
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own < 0)
+        return -errno;
+    int rc = map_segment(own, header.slots, header.ring, header.id, out);
+    if (rc < 0) {
+        close(own);
+        return rc;
+    }
+    atomic_store_explicit(&header_of(*out)->last_cpu[1], wsd_cpu(), memory_order_relaxed);
+    return 0;
+}
+
+void wsd_segment_hold(wsd_segment *segment)
+{
+    atomic_fetch_add_explicit(&segment->references, 1, memory_order_relaxed);
+}
+
+void wsd_segment_release(wsd_segment *segment)
+{
+    /* acq_rel: the last one to leave must see what the others did before it unmaps */
+    if (atomic_fetch_sub_explicit(&segment->references, 1, memory_order_acq_rel) != 1)
+        return;
+    munmap(segment->base, segment->length);
+    close(segment->fd);
+    free(segment);
+}
+
+wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
+{
+    return (wsd_slot *)(segment->base + WSD_PAGE + (size_t)index * slot_length(segment->ring));
+}
+
+uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction)
+{
+    return (uint8_t *)wsd_segment_slot(segment, index) + WSD_PAGE + (direction ? segment->ring : 0);
+}
+
+static bool slot_is_free(const wsd_slot *slot)
+{
+    /* acquire: pairs with the release in wsd_slot_leave, the last user's stores are over */
+    return atomic_load_explicit(&slot->holders[0], memory_order_acquire) == 0 &&
+           atomic_load_explicit(&slot->holders[1], memory_order_acquire) == 0 &&
+           /* an offer whose connecting side has already closed still waits for its acceptor */
+           (atomic_load_explicit(&slot->state, memory_order_acquire) & WSD_STATE_MASK) != WSD_OFFERED;
+}
+
+static void reset_direction(wsd_direction *d, uint32_t producer_cpu, uint32_t consumer_cpu)
+{
+    memset(d, 0, sizeof *d);
+    atomic_init(&d->rx, WSD_ARMED);
+    atomic_init(&d->producer_cpu, producer_cpu);
+    atomic_init(&d->consumer_cpu, consumer_cpu);
+}
+
+uint32_t wsd_slot_generation(const wsd_slot *slot)
+{
+    return WSD_GENERATION(atomic_load_explicit(&slot->state, memory_order_relaxed));
+}
+
+int wsd_segment_take(wsd_segment *segment)
+{
+    wsd_segment_header *header = header_of(segment);
+    for (uint32_t i = 0; i < segment->slots; i++) {
+        uint32_t index = (segment->next + i) % segment->slots;
+        wsd_slot *slot = wsd_segment_slot(segment, index);
+        if (!slot_is_free(slot))
+            continue;
+        uint32_t mine = wsd_cpu();
+        uint32_t theirs = atomic_load_explicit(&header->last_cpu[1], memory_order_relaxed);
+        atomic_store_explicit(&header->last_cpu[0], mine, memory_order_relaxed);
+        reset_direction(&slot->direction[0], mine, theirs);
+        reset_direction(&slot->direction[1], theirs, mine);
+        uint32_t generation = wsd_slot_generation(slot) + 1;
+        atomic_store_explicit(&slot->holders[1], 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->holders[0], 1, memory_order_relaxed);
+        /* release: whoever attaches (acquire) sees the reset directions */
+        atomic_store_explicit(&slot->state, WSD_STATE_WORD(generation, WSD_OFFERED), memory_order_release);
+        segment->next = (index + 1) % segment->slots;
+        return (int)index;
+    }
+    return -1;
+}
+
+void wsd_slot_leave(wsd_slot *slot, unsigned side)
+{
+    uint32_t seen = atomic_load_explicit(&slot->holders[side & 1], memory_order_relaxed);
+    while (seen != 0 && !atomic_compare_exchange_weak_explicit(&slot->holders[side & 1], &seen, seen - 1,
+                                                               memory_order_release, memory_order_relaxed))
+        ;
+}
+
+uint32_t wsd_segment_in_use(const wsd_segment *segment)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < segment->slots; i++)
+        used += !slot_is_free(wsd_segment_slot(segment, i));
+    return used;
+}

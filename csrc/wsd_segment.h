@@ -1,0 +1,98 @@
+/* The shared memory of one pair of processes: a sealed memfd with slots for connections.
+ *
+ *   header page | slot 0: control page, ring 0, ring 1 | slot 1: ...
+ *
+ * Direction 0 carries bytes from the side that offered (connected) to the side that attached
+ * (accepted), direction 1 the other way.  Everything another process of either side needs is here,
+ * so forked processes can share an end.  Nothing read from here is trusted: sizes are copied once
+ * when the segment is mapped, indices are masked and range-checked at every use.
+ */
+#ifndef WSD_SEGMENT_H
+#define WSD_SEGMENT_H
+
+#include "wsd_base.h"
+#include "wsd_lock.h"
+
+#define WSD_MAGIC 0x3176534457534157ull
+#define WSD_VERSION 1u
+#define WSD_PAGE 4096u
+#define WSD_RING_MIN 4096u
+#define WSD_RING_MAX (16u << 20)
+#define WSD_SLOTS_MAX 4096u
+
+/* head's top bit: the producer is between publishing and ringing (bell.md calls it pending) */
+#define WSD_PENDING (1ull << 63)
+
+/* rx word: what the producer owes the consumer after publishing */
+enum { WSD_QUIET = 0, WSD_ARMED = 1, WSD_RUNG = 2 };
+/* fin bits of a direction, set by its producer */
+enum { WSD_FIN = 1, WSD_RESET = 2, WSD_CLOSED = 4 };
+/* slot states: the low two bits of the state word; above them the slot's generation, so that an
+ * offer that was revoked cannot be mistaken for the slot's next one */
+enum { WSD_FREE = 0, WSD_OFFERED = 1, WSD_ATTACHED = 2, WSD_REVOKED = 3 };
+#define WSD_STATE_MASK 3u
+#define WSD_GENERATION(word) ((word) >> 2)
+#define WSD_STATE_WORD(generation, state) (((uint32_t)(generation) << 2) | (state))
+
+typedef struct {
+    WSD_ALIGNED _Atomic uint64_t head; /* bytes published, | WSD_PENDING */
+    _Atomic uint32_t producer_cpu;
+    _Atomic uint32_t fin;
+    WSD_ALIGNED _Atomic uint64_t tail; /* bytes consumed */
+    _Atomic uint32_t consumer_cpu;
+    _Atomic uint32_t debt;     /* tokens the consumer still has to eat */
+    _Atomic uint32_t sleepers; /* consumers asleep on the bell: then nobody goes QUIET */
+    WSD_ALIGNED _Atomic uint32_t rx;
+    _Atomic uint64_t rx_stamp; /* when the last token was sent, for the measured wake latency */
+    WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent */
+    _Atomic uint64_t tx_stamp;
+    WSD_ALIGNED wsd_lock producer_lock;
+    WSD_ALIGNED wsd_lock consumer_lock;
+} wsd_direction;
+
+typedef struct {
+    WSD_ALIGNED _Atomic uint32_t state;
+    _Atomic uint32_t holders[2]; /* processes that hold this end: [0] offering, [1] accepting side */
+    wsd_direction direction[2];
+} wsd_slot;
+
+typedef struct {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t slots;
+    uint64_t ring;
+    uint64_t id;
+    WSD_ALIGNED _Atomic uint32_t last_cpu[2]; /* where each side ran last: a fresh slot starts with it */
+} wsd_segment_header;
+
+_Static_assert(sizeof(wsd_slot) <= WSD_PAGE, "a slot's control block is one page");
+_Static_assert(sizeof(wsd_segment_header) <= WSD_PAGE, "the header is one page");
+
+typedef struct {
+    uint8_t *base;
+    size_t length;
+    int fd;
+    uint32_t slots;
+    uint64_t ring; /* bytes, a power of two */
+    uint64_t id;
+    uint32_t next; /* where wsd_segment_take looks first */
+    _Atomic uint32_t references;
+} wsd_segment;
+
+/* 0 or -errno; *out holds one reference. */
+int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out);
+/* 0, -errno, or -EPROTO with *why set to what is wrong with the foreign segment. */
+int wsd_segment_adopt(int fd, wsd_segment **out, const char **why);
+void wsd_segment_hold(wsd_segment *segment);
+void wsd_segment_release(wsd_segment *segment);
+
+wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index);
+uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction);
+/* A free slot, reset and OFFERED with one holder on side 0; -1 when all are taken. */
+int wsd_segment_take(wsd_segment *segment);
+uint32_t wsd_slot_generation(const wsd_slot *slot);
+/* Give up one holder of `side`; the slot is free when neither side holds it. */
+void wsd_slot_leave(wsd_slot *slot, unsigned side);
+uint32_t wsd_segment_in_use(const wsd_segment *segment);
+
+#endif

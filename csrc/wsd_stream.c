@@ -1,0 +1,555 @@
+#include "wsd_stream.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "wsd_bell.h"
+#include "wsd_counters.h"
+#include "wsd_ring.h"
+
+/* Published in pieces of this size, so that the other side copies while we do. */
+#define CHUNK_MAX (64u << 10)
+
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int fd, wsd_stream **out)
+{
+    wsd_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    wsd_slot *slot = wsd_segment_slot(segment, index);
+    s->segment = segment;
+    s->slot = slot;
+    s->side = side;
+    s->out = &slot->direction[side];
+    s->in = &slot->direction[1 - side];
+    s->out_data = wsd_segment_ring(segment, index, side);
+    s->in_data = wsd_segment_ring(segment, index, 1 - side);
+    s->size = segment->ring;
+    s->mask = segment->ring - 1;
+    s->generation = wsd_slot_generation(slot);
+    s->traffic = &s->own_traffic;
+    s->offer_deadline = WSD_FOREVER;
+    wsd_wait_init(&s->rx_wait);
+    wsd_wait_init(&s->tx_wait);
+    atomic_init(&s->fd, fd);
+    atomic_init(&s->references, 1);
+    wsd_segment_hold(segment);
+    *out = s;
+    return 0;
+}
+
+int wsd_stream_offer(wsd_segment *segment, uint32_t index, int fd, uint64_t offer_ns, wsd_stream **out)
+{
+    if (index >= segment->slots)
+        return -EINVAL;
+    int rc = new_stream(segment, index, 0, fd, out);
+    if (rc == 0 && offer_ns != WSD_FOREVER)
+        (*out)->offer_deadline = wsd_now() + offer_ns;
+    return rc;
+}
+
+int wsd_stream_attach(wsd_segment *segment, uint32_t index, uint32_t generation, int fd, wsd_stream **out)
+{
+    if (index >= segment->slots)
+        return -EINVAL;
+    int rc = new_stream(segment, index, 1, fd, out);
+    if (rc < 0)
+        return rc;
+    wsd_stream *s = *out;
+    s->generation = generation & (UINT32_MAX >> 2);
+    /* hold first: once ATTACHED is visible the slot must not look free, whoever leaves it */
+    atomic_fetch_add_explicit(&s->slot->holders[1], 1, memory_order_relaxed);
+    uint32_t offered = WSD_STATE_WORD(s->generation, WSD_OFFERED);
+    /* acq_rel: see the offering side's reset of the slot, and let it see our hold */
+    if (!atomic_compare_exchange_strong_explicit(&s->slot->state, &offered,
+                                                 WSD_STATE_WORD(s->generation, WSD_ATTACHED),
+                                                 memory_order_acq_rel, memory_order_relaxed)) {
+        wsd_stream_release(s);
+        *out = NULL;
+        return -ECONNABORTED;
+    }
+    STORE(s->attached, true);
+    STORE(s->out->producer_cpu, wsd_cpu());
+    STORE(s->in->consumer_cpu, wsd_cpu());
+    return 0;
+}
+
+void wsd_stream_hold(wsd_stream *s)
+{
+    atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
+}
+
+void wsd_stream_release(wsd_stream *s)
+{
+    /* acq_rel: all uses of the slot are over before it is given up */
+    if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
+        return;
+    wsd_slot_leave(s->slot, s->side);
+    wsd_segment_release(s->segment);
+    free(s);
+}
+
+unsigned wsd_stream_state(const wsd_stream *s)
+{
+    uint32_t word = atomic_load_explicit(&s->slot->state, memory_order_acquire);
+    return WSD_GENERATION(word) == s->generation ? (word & WSD_STATE_MASK) : WSD_REVOKED;
+}
+
+static bool is_attached(wsd_stream *s)
+{
+    if (WSD_LIKELY(LOAD(s->attached)))
+        return true;
+    if (wsd_stream_state(s) != WSD_ATTACHED)
+        return false;
+    STORE(s->attached, true);
+    return true;
+}
+
+bool wsd_stream_revoke(wsd_stream *s)
+{
+    uint32_t offered = WSD_STATE_WORD(s->generation, WSD_OFFERED);
+    return atomic_compare_exchange_strong_explicit(&s->slot->state, &offered,
+                                                   WSD_STATE_WORD(s->generation, WSD_REVOKED),
+                                                   memory_order_acq_rel, memory_order_relaxed) ||
+           wsd_stream_state(s) == WSD_REVOKED;
+}
+
+int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length)
+{
+    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    if (head > s->size || from > head)
+        return -ECONNABORTED; /* nobody consumed: all that was ever sent still stands in the ring */
+    uint64_t n = head - from < length ? head - from : length;
+    wsd_ring_get(s->out_data, s->size, from, buffer, n);
+    return (int64_t)n;
+}
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+static uint64_t head_of(const wsd_direction *d)
+{
+    /* acquire: the bytes below head are written; pairs with the release of the producer's store */
+    return atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+}
+
+static int64_t broken(wsd_stream *s)
+{
+    STORE(s->broken, true);
+    return -ECONNABORTED;
+}
+
+static bool has_data(const wsd_stream *s)
+{
+    return head_of(s->in) != LOAD(s->in->tail);
+}
+
+static bool rx_event(const void *context)
+{
+    const wsd_stream *s = context;
+    return has_data(s) || LOAD(s->in->fin) || LOAD(s->closed);
+}
+
+static bool tx_event(const void *context)
+{
+    const wsd_stream *s = context;
+    uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
+                    atomic_load_explicit(&s->out->tail, memory_order_acquire);
+    return used < s->size || (LOAD(s->in->fin) & WSD_CLOSED) || LOAD(s->closed);
+}
+
+uint64_t wsd_stream_available(wsd_stream *s)
+{
+    uint64_t n = head_of(s->in) - LOAD(s->in->tail);
+    return n <= s->size ? n : 0;
+}
+
+uint64_t wsd_stream_queued(wsd_stream *s)
+{
+    uint64_t n = (LOAD(s->out->head) & ~WSD_PENDING) - LOAD(s->out->tail);
+    return n <= s->size ? n : 0;
+}
+
+int wsd_stream_ending(wsd_stream *s)
+{
+    if (LOAD(s->broken))
+        return -ECONNABORTED;
+    uint32_t fin = atomic_load_explicit(&s->in->fin, memory_order_acquire);
+    bool gone = LOAD(s->peer_gone);
+    if (!fin && !gone && !LOAD(s->read_shut))
+        return 0;
+    if (has_data(s))
+        return 0; /* published before the end: acquire above orders the two looks */
+    /* a peer that died, or closed with our bytes unread, resets the connection as TCP's would */
+    bool was_reset = (fin & WSD_RESET) || (gone && !fin && wsd_stream_queued(s) > 0);
+    if (was_reset && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
+        return -ECONNRESET;
+    return 1;
+}
+
+bool wsd_stream_readable(wsd_stream *s)
+{
+    return has_data(s) || LOAD(s->in->fin) || LOAD(s->peer_gone) || LOAD(s->read_shut) || LOAD(s->broken) ||
+           LOAD(s->closed);
+}
+
+static bool peer_will_not_read(const wsd_stream *s)
+{
+    return (LOAD(s->in->fin) & WSD_CLOSED) || LOAD(s->peer_gone);
+}
+
+bool wsd_stream_writable(wsd_stream *s)
+{
+    if (LOAD(s->write_shut) || LOAD(s->broken) || LOAD(s->closed) || peer_will_not_read(s))
+        return true; /* send would fail at once, which is not blocking */
+    return LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < s->size;
+}
+
+/* ---- moving bytes -------------------------------------------------------------------------- */
+
+static int lock(wsd_lock *l)
+{
+    int rc = wsd_lock_take(l);
+    if (WSD_UNLIKELY(rc > 0))
+        WSD_COUNT(takeovers);
+    return rc < 0 ? rc : 0;
+}
+
+static void show_cpu(_Atomic uint32_t *word)
+{
+    uint32_t cpu = wsd_cpu();
+    if (LOAD(*word) != cpu) /* a store for nothing would take the line from the other side */
+        STORE(*word, cpu);
+}
+
+static uint64_t chunk_of(const wsd_stream *s)
+{
+    return s->size / 4 < CHUNK_MAX ? s->size / 4 : CHUNK_MAX;
+}
+
+/* Consumer's lock held. */
+static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
+{
+    wsd_direction *d = s->in;
+    uint64_t tail = LOAD(d->tail), chunk = chunk_of(s);
+    size_t done = 0;
+    while (done < want) {
+        uint64_t ready = s->seen_head - tail;
+        if (ready == 0 || ready > s->size) {
+            s->seen_head = head_of(d);
+            ready = s->seen_head - tail;
+            if (WSD_UNLIKELY(ready > s->size))
+                return broken(s);
+            if (ready == 0)
+                break;
+        }
+        size_t n = want - done;
+        if (n > ready)
+            n = ready;
+        if (n > chunk)
+            n = chunk;
+        wsd_ring_scatter(s->in_data, s->size, tail, to, n);
+        tail += n;
+        done += n;
+        if (peek)
+            continue;
+        /* release: our copy is finished before the producer may write over it */
+        atomic_store_explicit(&d->tail, tail, memory_order_release);
+        show_cpu(&d->consumer_cpu);
+        wsd_bell_consumed(s, tail);
+    }
+    if (!peek)
+        s->traffic->received += done;
+    return (int64_t)done;
+}
+
+int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags)
+{
+    size_t want = wsd_iov_total(iov, count);
+    if (WSD_UNLIKELY(LOAD(s->closed)))
+        return -EBADF;
+    if (WSD_UNLIKELY(LOAD(s->broken)))
+        return -ECONNABORTED;
+    if (want == 0)
+        return 0;
+    if (lock(&s->in->consumer_lock) < 0)
+        return broken(s);
+    wsd_cursor to = {iov, count, 0};
+    int64_t done = take_bytes(s, &to, want, flags & WSD_PEEK);
+    if (done >= 0) {
+        wsd_bell_rest(s);
+        if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
+            wsd_bell_check(s);
+    }
+    wsd_lock_drop(&s->in->consumer_lock);
+    if (done != 0)
+        return done;
+    int end = wsd_stream_ending(s);
+    return end == 0 ? -EAGAIN : end < 0 ? end : 0;
+}
+
+/* What TCP says of a peer that has closed: a reset is told once; without one, the first send goes
+ * nowhere (and provokes the reset), later ones are EPIPE. */
+static int64_t send_to_nobody(wsd_stream *s, size_t length)
+{
+    if ((LOAD(s->in->fin) & WSD_RESET) && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
+        return -ECONNRESET;
+    if (!(LOAD(s->in->fin) & WSD_RESET) &&
+        !atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed))
+        return (int64_t)length;
+    return -EPIPE;
+}
+
+/* Producer's lock held; *head is left at the last byte published. */
+static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t *head)
+{
+    wsd_direction *d = s->out;
+    uint64_t chunk = chunk_of(s);
+    size_t done = 0;
+    while (done < want) {
+        uint64_t used = *head - s->seen_tail;
+        if (used > s->size || s->size - used < want - done) {
+            /* acquire: the consumer's copy is finished; pairs with the release in take_bytes */
+            s->seen_tail = atomic_load_explicit(&d->tail, memory_order_acquire);
+            used = *head - s->seen_tail;
+            if (WSD_UNLIKELY(used > s->size))
+                return broken(s);
+            if (used == s->size)
+                break;
+        }
+        size_t n = want - done;
+        if (n > s->size - used)
+            n = s->size - used;
+        if (n > chunk)
+            n = chunk;
+        wsd_ring_gather(s->out_data, s->size, *head, from, n);
+        *head += n;
+        done += n;
+        /* release: the bytes are written before head says so; pairs with head_of */
+        atomic_store_explicit(&d->head, *head, memory_order_release);
+        show_cpu(&d->producer_cpu);
+        wsd_bell_published(s, *head);
+    }
+    return (int64_t)done;
+}
+
+int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags)
+{
+    size_t want = wsd_iov_total(iov, count);
+    if (WSD_UNLIKELY(LOAD(s->closed)))
+        return -EBADF;
+    if (WSD_UNLIKELY(LOAD(s->broken)))
+        return -ECONNABORTED;
+    if (WSD_UNLIKELY(LOAD(s->write_shut)))
+        return -EPIPE;
+    if (WSD_UNLIKELY(peer_will_not_read(s)))
+        return send_to_nobody(s, want);
+    if (want == 0)
+        return 0;
+    if (lock(&s->out->producer_lock) < 0)
+        return broken(s);
+    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    wsd_cursor from = {iov, count, 0};
+    size_t done = 0;
+    int64_t n;
+    do {
+        n = put_bytes(s, &from, want - done, &head);
+        if (n > 0)
+            done += (size_t)n;
+        /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
+    } while (n >= 0 && (flags & WSD_EXACT) && (done < want || head - s->seen_tail == s->size) &&
+             head - LOAD(s->out->tail) == s->size && wsd_bell_full(s, head) && done < want);
+    s->traffic->sent += done;
+    wsd_lock_drop(&s->out->producer_lock);
+    return done ? (int64_t)done : n < 0 ? n : -EAGAIN;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
+{
+    if (for_read && lock(&s->in->consumer_lock) == 0) {
+        wsd_bell_rest(s);
+        wsd_lock_drop(&s->in->consumer_lock);
+    }
+    if (for_write && wsd_stream_queued(s) == s->size && lock(&s->out->producer_lock) == 0) {
+        uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+        if (head - LOAD(s->out->tail) == s->size)
+            wsd_bell_full(s, head);
+        wsd_lock_drop(&s->out->producer_lock);
+    }
+}
+
+/* An offer that was withdrawn (by a relay to TCP in another thread) has nobody to wait for. */
+static bool offer_is_dead(wsd_stream *s)
+{
+    return !is_attached(s) && wsd_stream_state(s) == WSD_REVOKED;
+}
+
+int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline)
+{
+    if (wsd_stream_readable(s))
+        return 1;
+    if (offer_is_dead(s))
+        return -WSD_EUNATTACHED;
+    if (lock(&s->in->consumer_lock) < 0)
+        return (int)broken(s);
+    if (!s->strict && LOAD(s->in->sleepers) == 0)
+        wsd_bell_unarm(s); /* watching: a token would only cost both of us a system call */
+    wsd_lock_drop(&s->in->consumer_lock);
+    if (wsd_wait_spin(&s->rx_wait, rx_event, s, &s->in->producer_cpu, deadline))
+        return LOAD(s->closed) ? -EBADF : 1;
+    return 0;
+}
+
+/* Milliseconds for poll(): rounded up, so that we never wake just before the deadline in a loop. */
+static int poll_timeout(uint64_t now, uint64_t deadline)
+{
+    if (deadline == WSD_FOREVER)
+        return -1;
+    if (deadline <= now)
+        return 0;
+    uint64_t ms = (deadline - now + WSD_MS - 1) / WSD_MS;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+/* What a sleep on the bell ended with, when it is not the event itself. */
+static int judge_poll(wsd_stream *s, int rc, int error, short revents, uint64_t deadline)
+{
+    if (LOAD(s->closed) || (revents & POLLNVAL))
+        return -EBADF;
+    if (rc < 0)
+        return error == EINTR ? -EINTR : -error;
+    if (revents & (POLLHUP | POLLRDHUP | POLLERR)) {
+        if (!is_attached(s))
+            return -WSD_EUNATTACHED; /* whoever took our offer from the queue refused it */
+        if (!LOAD(s->in->fin) || (revents & POLLERR))
+            STORE(s->peer_gone, true);
+        return 1;
+    }
+    uint64_t now = wsd_now();
+    if (now >= deadline)
+        return -ETIMEDOUT;
+    if (now >= s->offer_deadline && !is_attached(s))
+        return -WSD_EUNATTACHED;
+    return 0;
+}
+
+static uint64_t wake_by(wsd_stream *s, uint64_t deadline)
+{
+    return !is_attached(s) && s->offer_deadline < deadline ? s->offer_deadline : deadline;
+}
+
+int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
+{
+    if (lock(&s->in->consumer_lock) < 0)
+        return (int)broken(s);
+    /* announced under the lock: from here on no other user of this end goes QUIET */
+    STORE(s->in->sleepers, LOAD(s->in->sleepers) + 1);
+    wsd_bell_rest(s);
+    wsd_lock_drop(&s->in->consumer_lock);
+    int result = 1;
+    if (!wsd_stream_readable(s)) {
+        uint64_t since = wsd_now();
+        struct pollfd p = {LOAD(s->fd), POLLIN | POLLRDHUP, 0};
+        WSD_COUNT(sleeps);
+        int rc = poll(&p, 1, poll_timeout(since, wake_by(s, deadline)));
+        int error = errno;
+        if (rx_event(s)) {
+            wsd_wait_learn(&s->rx_wait, since, LOAD(s->in->rx_stamp));
+            result = LOAD(s->closed) ? -EBADF : 1;
+        } else {
+            result = judge_poll(s, rc, error, p.revents, deadline);
+        }
+    }
+    if (lock(&s->in->consumer_lock) == 0) {
+        uint32_t sleepers = LOAD(s->in->sleepers);
+        STORE(s->in->sleepers, sleepers ? sleepers - 1 : 0);
+        if (result == 0)
+            wsd_bell_check(s); /* woken for nothing: remove what woke us, or we never sleep again */
+        wsd_lock_drop(&s->in->consumer_lock);
+    }
+    return result;
+}
+
+int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline)
+{
+    if (tx_event(s) || LOAD(s->write_shut) || LOAD(s->peer_gone))
+        return 1;
+    if (offer_is_dead(s))
+        return -WSD_EUNATTACHED;
+    if (wsd_wait_spin(&s->tx_wait, tx_event, s, &s->out->consumer_cpu, deadline))
+        return LOAD(s->closed) ? -EBADF : 1;
+    return 0;
+}
+
+int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
+{
+    if (lock(&s->out->producer_lock) < 0)
+        return (int)broken(s);
+    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    bool room = head - LOAD(s->out->tail) < s->size || wsd_bell_full(s, head);
+    wsd_lock_drop(&s->out->producer_lock);
+    if (room || LOAD(s->peer_gone))
+        return 1;
+    uint64_t since = wsd_now();
+    struct pollfd p = {LOAD(s->fd), POLLOUT, 0};
+    WSD_COUNT(sleeps);
+    int rc = poll(&p, 1, poll_timeout(since, wake_by(s, deadline)));
+    int error = errno;
+    if (tx_event(s)) {
+        wsd_wait_learn(&s->tx_wait, since, LOAD(s->out->tx_stamp));
+        return LOAD(s->closed) ? -EBADF : 1;
+    }
+    if (rc > 0 && (p.revents & (POLLHUP | POLLERR)) && is_attached(s))
+        STORE(s->peer_gone, true);
+    return judge_poll(s, rc, error, p.revents, deadline);
+}
+
+/* ---- ending -------------------------------------------------------------------------------- */
+
+int wsd_stream_shutdown(wsd_stream *s, int how)
+{
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return -EINVAL;
+    if (LOAD(s->closed))
+        return -EBADF;
+    if (how != SHUT_RD) {
+        int rc = lock(&s->out->producer_lock);
+        STORE(s->write_shut, true);
+        /* release: all bytes are published before the end is */
+        atomic_fetch_or_explicit(&s->out->fin, WSD_FIN, memory_order_release);
+        if (rc == 0)
+            wsd_lock_drop(&s->out->producer_lock);
+    }
+    if (how != SHUT_WR)
+        STORE(s->read_shut, true);
+    /* the kernel's own half close is the bell for the end: the peer polls readable from now on */
+    return shutdown(LOAD(s->fd), how) < 0 && errno != ENOTCONN ? -errno : 0;
+}
+
+void wsd_stream_close(wsd_stream *s, bool reset)
+{
+    if (atomic_exchange_explicit(&s->closed, true, memory_order_relaxed))
+        return;
+    if (LOAD(s->slot->holders[s->side]) > 1)
+        return; /* another process goes on with this end; the kernel knows when the last one is gone */
+    bool unread = has_data(s) && !LOAD(s->broken);
+    uint32_t fin = WSD_FIN | WSD_CLOSED | (unread || reset ? WSD_RESET : 0);
+    atomic_fetch_or_explicit(&s->out->fin, fin, memory_order_release);
+    if (!unread && lock(&s->in->consumer_lock) == 0) {
+        wsd_bell_settle(s); /* tokens left unread would be a reset to the peer */
+        wsd_lock_drop(&s->in->consumer_lock);
+    }
+    shutdown(LOAD(s->fd), SHUT_RDWR); /* wakes the threads of ours that sleep on it */
+}
+
+void wsd_stream_forked(wsd_stream *s)
+{
+    atomic_fetch_add_explicit(&s->slot->holders[s->side], 1, memory_order_relaxed);
+}

@@ -1,0 +1,88 @@
+/* One end of a connection: a byte stream over two rings, with a kernel socket that tells the truth.
+ *
+ * Functions return a byte count or 0 for success, and -errno for failure; they never block unless
+ * their name says wait.  Several threads, and forked processes, may use one end at a time: each
+ * direction has its lock in the segment.
+ */
+#ifndef WSD_STREAM_H
+#define WSD_STREAM_H
+
+#include <sys/uio.h>
+
+#include "wsd_segment.h"
+#include "wsd_wait.h"
+
+typedef struct {
+    uint64_t sent, received;
+} wsd_traffic;
+
+typedef struct wsd_stream {
+    wsd_segment *segment;
+    wsd_slot *slot;
+    wsd_direction *out, *in;
+    uint8_t *out_data, *in_data;
+    uint64_t size, mask;
+    unsigned side; /* 0 offered (connected), 1 attached (accepted) */
+    uint32_t generation;
+    _Atomic int fd; /* the bell: an AF_UNIX stream socket */
+    _Atomic bool closed;
+    _Atomic bool attached;    /* known to be attached: the state word need not be read again */
+    _Atomic bool read_shut;   /* shutdown(SHUT_RD) here: an empty ring is the end */
+    _Atomic bool write_shut;  /* this process shut down its sending */
+    _Atomic bool peer_gone;   /* the kernel socket says that nobody holds the other end */
+    _Atomic bool broken;      /* the segment holds nonsense: WSAECONNABORTED from now on */
+    _Atomic bool reset_told;  /* ECONNRESET was reported once, as TCP does */
+    _Atomic bool sent_to_none; /* one send after the peer's close went nowhere; the next is EPIPE */
+    bool strict;
+    uint64_t offer_deadline;
+    uint64_t seen_tail; /* producer: how far the consumer was when last looked at */
+    uint64_t seen_head; /* consumer: how far the producer was; only a hint, checked at each use */
+    wsd_wait rx_wait, tx_wait;
+    wsd_traffic own_traffic, *traffic;
+    _Atomic uint32_t references;
+} wsd_stream;
+
+enum { WSD_PEEK = 1, WSD_EXACT = 2 };
+
+/* The connecting end of a slot that wsd_segment_take returned; offer_ns: how long to wait for the
+ * acceptor before waits return -WSD_EUNATTACHED. */
+int wsd_stream_offer(wsd_segment *segment, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out);
+/* The accepting end; -ECONNABORTED when the offer of that generation is not there any more. */
+int wsd_stream_attach(wsd_segment *segment, uint32_t slot, uint32_t generation, int fd, wsd_stream **out);
+void wsd_stream_hold(wsd_stream *s);
+void wsd_stream_release(wsd_stream *s);
+
+unsigned wsd_stream_state(const wsd_stream *s);
+/* OFFERED -> REVOKED; false when the peer attached meanwhile. */
+bool wsd_stream_revoke(wsd_stream *s);
+/* After a revoke: copies what was sent, from byte `from`; returns the count. */
+int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length);
+
+/* WSD_EXACT: the descriptor must be true for pollers when this returns (non-blocking sockets). */
+int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags);
+int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags);
+
+bool wsd_stream_readable(wsd_stream *s);
+bool wsd_stream_writable(wsd_stream *s);
+uint64_t wsd_stream_available(wsd_stream *s);
+uint64_t wsd_stream_queued(wsd_stream *s);
+/* The end of the stream as the consumer sees it now: 0 not ended, 1 end of file, -ECONNRESET ... */
+int wsd_stream_ending(wsd_stream *s);
+/* For a poller about to sleep: both directions' readiness of the descriptor becomes exact. */
+void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
+
+/* First the spin, then (a call of its own, so that the caller can handle signals between) the sleep.
+ * 1 ready (data, end or error), 0 not yet, -ETIMEDOUT, -EINTR, -EBADF closed, -WSD_EUNATTACHED. */
+int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline);
+int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline);
+int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline);
+int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline);
+
+/* how: SHUT_RD, SHUT_WR, SHUT_RDWR */
+int wsd_stream_shutdown(wsd_stream *s, int how);
+/* Leave the connection; the descriptor is still the caller's and is closed right after. */
+void wsd_stream_close(wsd_stream *s, bool reset);
+/* In a forked child: this process holds the end too. */
+void wsd_stream_forked(wsd_stream *s);
+
+#endif

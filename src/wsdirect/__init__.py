@@ -1,0 +1,54 @@
+"""Winsock Direct for Python and Linux: TCP connections between programs, without TCP.
+
+`wsdirect run server.py` needs none of what is here.  A program that wants to switch itself calls
+`wsdirect.enable()` before it makes connections.  Importing this package does nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+__all__ = ["__version__", "disable", "enable", "info", "is_switched"]
+
+
+def enable() -> None:
+    """Switch this process's TCP connections from now on, where both ends can.
+
+    ValueError (`wsdirect.settings.SettingError`) for a bad setting; ImportError when the compiled
+    core is missing.
+    """
+    from wsdirect.front import enable as front
+
+    front.enable()
+
+
+def disable() -> None:
+    """Make no switched connections from now on; those that exist go on."""
+    from wsdirect.front import enable as front
+
+    front.disable()
+
+
+def is_switched(sock: socket.socket) -> bool:
+    """Whether this connected socket bypasses TCP at this moment."""
+    from wsdirect.front import enable as front
+
+    return front.is_switched(sock)
+
+
+def info(sock: socket.socket) -> dict[str, Any]:
+    """What is known about a socket: its path, the reason for it, the provider, the peer."""
+    from wsdirect.front import enable as front
+
+    return front.info(sock)
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from wsdirect._version import __version__
+
+        return __version__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

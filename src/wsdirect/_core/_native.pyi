@@ -1,0 +1,170 @@
+"""The compiled core: sealed segments, byte streams with their bell, messages, the fd table.
+
+Every function that takes a buffer takes anything with the buffer protocol; lengths are bytes,
+time-outs are seconds (None: for ever, 0: do not wait).  Failures raise OSError with a POSIX errno.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from typing_extensions import Buffer
+
+OFFERED: Final = 1
+ATTACHED: Final = 2
+REVOKED: Final = 3
+PEEK: Final = 1
+EXACT: Final = 2
+COUNTER_NAMES: Final[tuple[str, ...]]
+
+class Unattached(Exception):
+    """Nobody attached to the offer in time."""
+
+class Segment:
+    """One sealed memfd: a header and `slots` connection slots of two rings each."""
+
+    @classmethod
+    def create(cls, *, slots: int = 64, ring: int = 262144) -> Segment:
+        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction."""
+    @classmethod
+    def adopt(cls, fd: int) -> Segment:
+        """Map a segment made by another process (the descriptor is duplicated, not taken).
+
+        ValueError names what is wrong: not sealed, wrong size, unknown version, bad header.
+        """
+    @property
+    def id(self) -> int:
+        """Random 64-bit number, the same in every process that maps the segment."""
+    @property
+    def slots(self) -> int: ...
+    @property
+    def ring(self) -> int: ...
+    @property
+    def in_use(self) -> int:
+        """Slots that are not free at this moment."""
+    def fileno(self) -> int: ...
+    def take(self) -> int:
+        """Reserve and reset a free slot for an offer; -1 when none is free."""
+    def generation(self, slot: int) -> int:
+        """The slot's generation: part of an offer, so that a later one cannot be mistaken for it."""
+
+class Stream:
+    """One end of a connection in a slot: byte stream or messages, never both at once."""
+
+    segment: Segment
+    slot: int
+    strict: bool
+    """Never go QUIET: the descriptor tells the truth to pollers that nobody hooked."""
+
+    @classmethod
+    def offer(
+        cls, segment: Segment, slot: int, fd: int, deadline: float | None = 3.0
+    ) -> Stream:
+        """The connecting end; `fd` is its AF_UNIX bell socket (owned by the caller).
+
+        `deadline`: seconds after which waits raise Unattached if nobody attached (None: never).
+        """
+    @classmethod
+    def attach(cls, segment: Segment, slot: int, generation: int, fd: int) -> Stream:
+        """The accepting end.  ConnectionAbortedError if the offer was revoked or is not one."""
+    @property
+    def fd(self) -> int: ...
+    @fd.setter
+    def fd(self, value: int) -> None: ...
+    @property
+    def side(self) -> int:
+        """0: this end offered (connected), 1: it attached (accepted)."""
+    @property
+    def generation(self) -> int: ...
+    @property
+    def state(self) -> int:
+        """OFFERED, ATTACHED or REVOKED, as the slot says now."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def reset(self) -> bool:
+        """The peer closed with unread data or SO_LINGER 0, or died."""
+    @property
+    def ended(self) -> bool:
+        """The peer has sent everything it will ever send."""
+    @property
+    def offer_deadline(self) -> float | None: ...
+    def revoke(self) -> bool:
+        """OFFERED -> REVOKED; False when the peer has attached meanwhile."""
+    def pending_out(self) -> bytes:
+        """After revoke(): the bytes written so far, to be relayed elsewhere."""
+    def readable(self) -> bool:
+        """recv would not block: data, end of stream, or an error to report."""
+    def writable(self) -> bool: ...
+    def available(self) -> int:
+        """Bytes that recv could take now."""
+    def queued(self) -> int:
+        """Bytes sent that the peer has not taken."""
+    def arm(self, for_read: bool = True, for_write: bool = True) -> None:
+        """Make the descriptor true for a poller that is about to sleep."""
+    def wait_readable(self, timeout: float | None = None) -> bool:
+        """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
+    def wait_writable(self, timeout: float | None = None) -> bool: ...
+    def recv_into(self, buffer: Buffer, timeout: float | None = None, flags: int = 0) -> int: ...
+    def recv(self, size: int, timeout: float | None = None, flags: int = 0) -> bytes:
+        """`flags`: PEEK and EXACT of this module, not MSG_*."""
+    def recv_scatter(self, buffers: Iterable[Buffer], flags: int = 0) -> int:
+        """recv into several buffers, in order, without waiting."""
+    def send(self, data: Buffer, timeout: float | None = None, flags: int = 0) -> int:
+        """At least one byte unless the time-out strikes: BlockingIOError, TimeoutError, EPIPE."""
+    def shutdown(self, how: int) -> None: ...
+    def close(self, reset: bool = False) -> None:
+        """End this end.  The bell descriptor stays the caller's to close, right after this."""
+    # messages
+    @property
+    def max_message(self) -> int: ...
+    def send_message(self, buffers: Iterable[Buffer]) -> bool:
+        """Queue one message whole, or False when it does not fit now; EMSGSIZE if it never can."""
+    def message_size(self) -> int:
+        """Length of the first queued message; -1 when there is none.
+
+        ConnectionResetError at the end of the connection, ConnectionAbortedError on a bad frame.
+        """
+    def recv_message(self, buffers: Iterable[Buffer]) -> int:
+        """Take the first message into the buffers, in order; BlockingIOError when there is none.
+
+        OSError(EMSGSIZE) when it is longer than the buffers together: it stays queued.
+        """
+    def discard_message(self) -> None: ...
+    # counters
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """(bytes sent, bytes received) through this end in this process."""
+    def count_into(self, counters: Buffer) -> None:
+        """Add bytes sent and received to two native uint64 in this writable buffer from now on."""
+    def count_alone(self) -> None:
+        """Stop counting into the buffer given to count_into()."""
+
+def table_bind(fd: int, stream: Stream) -> None: ...
+def table_lookup(fd: int) -> Stream | None: ...
+def table_drop(fd: int) -> Stream | None: ...
+def table_fds() -> list[int]: ...
+def before_fork() -> None:
+    """Count one more holder of every end: the parent may close before the child has started."""
+
+def after_fork_child() -> None: ...
+def socket_methods(socket_type: type, on_unattached: Callable[[int], None]) -> dict[str, Any]:
+    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
+
+    `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time:
+    it moves the connection to TCP under the same descriptor, or raises.
+    """
+
+def set_spin_limit(microseconds: float | None) -> None:
+    """Bound of one busy wait; 0: never spin; None: the measured default (20-300 us)."""
+
+def process_counters() -> dict[str, int]:
+    """What this process did so far, by name (COUNTER_NAMES)."""
+
+def count_process_into(counters: Buffer) -> None:
+    """Keep those counters, in that order, as native uint64 in this writable buffer from now on."""
+
+def bell_is_true() -> bool:
+    """Whether this kernel's AF_UNIX sockets poll as the bell protocol needs."""
+
+def prepare_bell(fd: int) -> None:
+    """Give a socket the smallest send buffer, without which it would never poll as full."""

@@ -1,0 +1,628 @@
+# cython: language_level=3, freethreading_compatible=False
+"""Python's view of the C core: segments, streams, messages, the fd table."""
+
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINVAL, EMSGSIZE, EPROTO
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from posix.types cimport mode_t
+
+import os
+
+
+cdef extern from "sys/uio.h":
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+
+cdef extern from *:
+    """
+    #define WSDPY_SET_SPIN(v) atomic_store_explicit(&wsd_spin_limit_ns, (v), memory_order_relaxed)
+    #define WSDPY_COUNTERS() atomic_load_explicit(&wsd_counters_now, memory_order_relaxed)
+    #define WSDPY_SET_COUNTERS(p) atomic_store_explicit(&wsd_counters_now, (p), memory_order_relaxed)
+    #define WSDPY_FD(s) atomic_load_explicit(&(s)->fd, memory_order_relaxed)
+    #define WSDPY_SET_FD(s, v) atomic_store_explicit(&(s)->fd, (v), memory_order_relaxed)
+    #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
+    #define WSDPY_FIN(s) atomic_load_explicit(&(s)->in->fin, memory_order_acquire)
+    #define WSDPY_GONE(s) atomic_load_explicit(&(s)->peer_gone, memory_order_relaxed)
+    """
+    void WSDPY_SET_SPIN(uint64_t)
+    wsd_counters *WSDPY_COUNTERS()
+    void WSDPY_SET_COUNTERS(wsd_counters *)
+    int WSDPY_FD(wsd_stream *)
+    void WSDPY_SET_FD(wsd_stream *, int)
+    bint WSDPY_CLOSED(wsd_stream *)
+    uint32_t WSDPY_FIN(wsd_stream *)
+    bint WSDPY_GONE(wsd_stream *)
+
+
+cdef extern from "wsd_counters.h":
+    ctypedef struct wsd_counters:
+        pass
+    const size_t WSD_COUNTERS
+
+
+cdef extern from "wsd_lock.h":
+    void wsd_tid_reset()
+
+
+cdef extern from "wsd_segment.h":
+    ctypedef struct wsd_slot:
+        pass
+    ctypedef struct wsd_segment:
+        int fd
+        uint32_t slots
+        uint64_t ring
+        uint64_t id
+    int WSD_RESET
+    int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
+    int wsd_segment_adopt(int fd, wsd_segment **out, const char **why)
+    void wsd_segment_release(wsd_segment *segment)
+    wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
+    int wsd_segment_take(wsd_segment *segment)
+    uint32_t wsd_slot_generation(const wsd_slot *slot)
+    uint32_t wsd_segment_in_use(const wsd_segment *segment)
+
+
+cdef extern from "wsd_stream.h":
+    ctypedef struct wsd_traffic:
+        uint64_t sent
+        uint64_t received
+    ctypedef struct wsd_stream:
+        bint strict
+        unsigned side
+        uint32_t generation
+        uint64_t size
+        uint64_t offer_deadline
+        wsd_traffic own_traffic
+        wsd_traffic *traffic
+    int WSD_PEEK
+    int WSD_EXACT
+    uint64_t WSD_FOREVER
+    int wsd_stream_offer(wsd_segment *, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out)
+    int wsd_stream_attach(wsd_segment *, uint32_t slot, uint32_t generation, int fd, wsd_stream **out)
+    void wsd_stream_hold(wsd_stream *)
+    void wsd_stream_release(wsd_stream *)
+    unsigned wsd_stream_state(const wsd_stream *)
+    bint wsd_stream_revoke(wsd_stream *)
+    int64_t wsd_stream_sent_so_far(wsd_stream *, uint64_t start, void *buffer, size_t length)
+    bint wsd_stream_readable(wsd_stream *)
+    bint wsd_stream_writable(wsd_stream *)
+    uint64_t wsd_stream_available(wsd_stream *)
+    uint64_t wsd_stream_queued(wsd_stream *)
+    void wsd_stream_arm(wsd_stream *, bint for_read, bint for_write)
+    int wsd_stream_shutdown(wsd_stream *, int how)
+    void wsd_stream_close(wsd_stream *, bint reset)
+    void wsd_stream_forked(wsd_stream *)
+
+
+cdef extern from "wsd_message.h":
+    uint64_t wsd_message_max(const wsd_stream *)
+    int wsd_message_send(wsd_stream *, const iovec *, int count)
+    int64_t wsd_message_size(wsd_stream *)
+    int64_t wsd_message_recv(wsd_stream *, const iovec *, int count)
+    int wsd_message_discard(wsd_stream *)
+
+
+cdef extern from "wsd_bell.h":
+    bint wsd_bell_is_true()
+    int wsd_bell_prepare(int fd)
+
+
+cdef extern from "wsd_fdtable.h":
+    int wsd_fd_swap(int fd, void *value, void **old)
+
+
+cdef extern from "waiting.h":
+    int WSDPY_READY
+    int WSDPY_TIMED_OUT
+    int WSDPY_RAISED
+    uint64_t wsdpy_deadline(int64_t timeout_ns)
+    int wsdpy_wait_readable(wsd_stream *, uint64_t deadline)
+    int wsdpy_wait_writable(wsd_stream *, uint64_t deadline)
+    int64_t wsdpy_recv(wsd_stream *, const iovec *, int count, int flags)
+    int64_t wsdpy_send(wsd_stream *, const iovec *, int count, int flags)
+
+
+cdef extern from "socketmethods.h":
+    object wsdpy_socket_methods(object socket_type, object on_unattached)
+
+
+OFFERED = 1
+ATTACHED = 2
+REVOKED = 3
+
+PEEK = 1
+EXACT = 2
+
+
+cdef object raise_errno(int64_t negative_errno):
+    cdef int number = <int>-negative_errno
+    raise OSError(number, os.strerror(number))
+
+
+cdef class Unattached(Exception):
+    """Nobody attached to the offer in time."""
+
+
+cdef class Segment:
+    """One sealed memfd: a header and `slots` connection slots of two rings each."""
+
+    cdef wsd_segment *_segment
+
+    def __cinit__(self):
+        self._segment = NULL
+
+    @classmethod
+    def create(cls, *, unsigned int slots=64, uint64_t ring=262144):
+        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction."""
+        cdef Segment self = Segment.__new__(Segment)
+        cdef int rc = wsd_segment_create(slots, ring, &self._segment)
+        if rc == -EINVAL:
+            raise ValueError(f"a segment of {slots} slots with rings of {ring} bytes cannot be made")
+        if rc < 0:
+            raise_errno(rc)
+        return self
+
+    @classmethod
+    def adopt(cls, int fd):
+        """Map a segment made by another process; the descriptor is duplicated, not taken."""
+        cdef Segment self = Segment.__new__(Segment)
+        cdef const char *why = NULL
+        cdef int rc = wsd_segment_adopt(fd, &self._segment, &why)
+        if rc == -EPROTO and why != NULL:
+            raise ValueError(why.decode())
+        if rc < 0:
+            raise_errno(rc)
+        return self
+
+    def __dealloc__(self):
+        if self._segment != NULL:
+            wsd_segment_release(self._segment)
+
+    @property
+    def id(self):
+        return self._segment.id
+
+    @property
+    def slots(self):
+        return self._segment.slots
+
+    @property
+    def ring(self):
+        return self._segment.ring
+
+    @property
+    def in_use(self):
+        return wsd_segment_in_use(self._segment)
+
+    def fileno(self):
+        return self._segment.fd
+
+    def take(self):
+        """Reserve and reset a free slot for an offer; -1 when none is free."""
+        return wsd_segment_take(self._segment)
+
+    def generation(self, unsigned int slot):
+        """The slot's generation: part of an offer, so that a later one cannot be mistaken for it."""
+        if slot >= self._segment.slots:
+            raise ValueError(f"segment has no slot {slot}")
+        return wsd_slot_generation(wsd_segment_slot(self._segment, slot))
+
+
+cdef int64_t nanoseconds(object timeout) except? -2:
+    if timeout is None:
+        return -1
+    cdef double seconds = timeout
+    if seconds <= 0:
+        return 0
+    return <int64_t>(seconds * 1e9) if seconds < 9e9 else -1
+
+
+cdef class _Buffers:
+    """A list of buffers held for one call."""
+
+    cdef Py_buffer *views
+    cdef iovec *iov
+    cdef int count
+
+    def __cinit__(self, sequence, int flags):
+        cdef list items = list(sequence)
+        cdef Py_ssize_t n = len(items)
+        self.count = 0
+        self.views = <Py_buffer *>malloc((n or 1) * sizeof(Py_buffer))
+        self.iov = <iovec *>malloc((n or 1) * sizeof(iovec))
+        if self.views == NULL or self.iov == NULL:
+            raise MemoryError()
+        for item in items:
+            PyObject_GetBuffer(item, &self.views[self.count], flags)
+            self.iov[self.count].iov_base = self.views[self.count].buf
+            self.iov[self.count].iov_len = self.views[self.count].len
+            self.count += 1
+
+    def __dealloc__(self):
+        while self.count > 0:
+            self.count -= 1
+            PyBuffer_Release(&self.views[self.count])
+        free(self.views)
+        free(self.iov)
+
+
+cdef class Stream:
+    """One end of a connection in a slot: byte stream or messages, never both at once."""
+
+    cdef wsd_stream *_stream
+    cdef readonly Segment segment
+    cdef readonly int slot
+    cdef Py_buffer _counters
+    cdef bint _counting
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self._stream = NULL
+        self._counting = False
+
+    @classmethod
+    def offer(cls, Segment segment, unsigned int slot, int fd, object deadline=3.0):
+        """The connecting end; `fd` is its AF_UNIX bell socket (owned by the caller)."""
+        cdef Stream self = Stream.__new__(Stream)
+        cdef int64_t ns = nanoseconds(deadline)
+        cdef int rc = wsd_stream_offer(segment._segment, slot, fd,
+                                       WSD_FOREVER if ns < 0 else <uint64_t>ns, &self._stream)
+        if rc < 0:
+            raise_errno(rc)
+        self.segment = segment
+        self.slot = slot
+        return self
+
+    @classmethod
+    def attach(cls, Segment segment, unsigned int slot, unsigned int generation, int fd):
+        """The accepting end.  ConnectionAbortedError if the offer was revoked or is not one."""
+        cdef Stream self = Stream.__new__(Stream)
+        cdef int rc = wsd_stream_attach(segment._segment, slot, generation, fd, &self._stream)
+        if rc < 0:
+            raise_errno(rc)
+        self.segment = segment
+        self.slot = slot
+        return self
+
+    def __dealloc__(self):
+        if self._stream != NULL:
+            self._stream.traffic = &self._stream.own_traffic
+            wsd_stream_release(self._stream)
+        if self._counting:
+            PyBuffer_Release(&self._counters)
+
+    @property
+    def fd(self):
+        return WSDPY_FD(self._stream)
+
+    @fd.setter
+    def fd(self, int value):
+        WSDPY_SET_FD(self._stream, value)
+
+    @property
+    def side(self):
+        return self._stream.side
+
+    @property
+    def generation(self):
+        return self._stream.generation
+
+    @property
+    def state(self):
+        """OFFERED, ATTACHED or REVOKED, as the slot says now."""
+        return wsd_stream_state(self._stream)
+
+    @property
+    def closed(self):
+        return bool(WSDPY_CLOSED(self._stream))
+
+    @property
+    def reset(self):
+        """The peer closed with unread data or SO_LINGER 0, or died."""
+        cdef uint32_t fin = WSDPY_FIN(self._stream)
+        return bool(fin & WSD_RESET) or (fin == 0 and WSDPY_GONE(self._stream))
+
+    @property
+    def ended(self):
+        """The peer has sent everything it will ever send."""
+        return WSDPY_FIN(self._stream) != 0 or WSDPY_GONE(self._stream)
+
+    @property
+    def strict(self):
+        return bool(self._stream.strict)
+
+    @strict.setter
+    def strict(self, bint value):
+        self._stream.strict = value
+
+    @property
+    def offer_deadline(self):
+        """time.monotonic() value after which an offer that nobody took is moved to TCP; None: never."""
+        if self._stream.offer_deadline == WSD_FOREVER:
+            return None
+        return self._stream.offer_deadline / 1e9
+
+    def revoke(self):
+        """OFFERED -> REVOKED; False when the peer has attached meanwhile."""
+        return bool(wsd_stream_revoke(self._stream))
+
+    def pending_out(self):
+        """After revoke(): the bytes written so far, to be relayed elsewhere."""
+        cdef size_t length = wsd_stream_queued(self._stream)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, length)
+        cdef int64_t n = wsd_stream_sent_so_far(self._stream, 0, PyBytes_AS_STRING(data), length)
+        if n < 0:
+            raise_errno(n)
+        return data[:n]
+
+    def readable(self):
+        """recv would not block: data, end of stream, or an error to report."""
+        return bool(wsd_stream_readable(self._stream))
+
+    def writable(self):
+        return bool(wsd_stream_writable(self._stream))
+
+    def available(self):
+        """Bytes that recv could take now."""
+        return wsd_stream_available(self._stream)
+
+    def queued(self):
+        """Bytes sent that the peer has not taken."""
+        return wsd_stream_queued(self._stream)
+
+    def arm(self, bint for_read=True, bint for_write=True):
+        """Make the descriptor true for a poller that is about to sleep."""
+        wsd_stream_arm(self._stream, for_read, for_write)
+
+    cdef bint _wait(self, bint for_read, uint64_t deadline) except -1:
+        cdef int r
+        if for_read:
+            r = wsdpy_wait_readable(self._stream, deadline)
+        else:
+            r = wsdpy_wait_writable(self._stream, deadline)
+        if r == WSDPY_READY:
+            return True
+        if r == WSDPY_TIMED_OUT:
+            return False
+        if r == WSDPY_RAISED:
+            return -1
+        raise Unattached("nobody attached to the offer in time")
+
+    def wait_readable(self, object timeout=None):
+        """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
+        return bool(self._wait(True, wsdpy_deadline(nanoseconds(timeout))))
+
+    def wait_writable(self, object timeout=None):
+        return bool(self._wait(False, wsdpy_deadline(nanoseconds(timeout))))
+
+    cdef int64_t _move(self, bint receiving, iovec *iov, int count, object timeout, int flags) except? -1:
+        cdef int64_t ns = nanoseconds(timeout), n
+        cdef uint64_t deadline = 0
+        if ns == 0:
+            flags |= WSD_EXACT
+        while True:
+            if receiving:
+                n = wsdpy_recv(self._stream, iov, count, flags)
+            else:
+                n = wsdpy_send(self._stream, iov, count, flags)
+            if n >= 0:
+                return n
+            if n != -EAGAIN or ns == 0:
+                raise_errno(n)
+            if deadline == 0:
+                deadline = wsdpy_deadline(ns)
+            if not self._wait(receiving, deadline):
+                raise TimeoutError("timed out")
+
+    def recv_into(self, buffer, object timeout=None, int flags=0):
+        cdef _Buffers held = _Buffers((buffer,), PyBUF_WRITABLE)
+        return self._move(True, held.iov, held.count, timeout, flags)
+
+    def recv(self, Py_ssize_t size, object timeout=None, int flags=0):
+        cdef bytearray data = bytearray(size)
+        n = self.recv_into(data, timeout, flags)
+        return bytes(memoryview(data)[:n])
+
+    def send(self, data, object timeout=None, int flags=0):
+        """At least one byte unless the time-out strikes: BlockingIOError, TimeoutError, EPIPE."""
+        cdef _Buffers held = _Buffers((data,), PyBUF_SIMPLE)
+        return self._move(False, held.iov, held.count, timeout, flags)
+
+    def recv_scatter(self, buffers, int flags=0):
+        """recv into several buffers, in order, without waiting."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_WRITABLE)
+        return self._move(True, held.iov, held.count, 0, flags)
+
+    def shutdown(self, int how):
+        cdef int rc = wsd_stream_shutdown(self._stream, how)
+        if rc < 0:
+            raise_errno(rc)
+
+    def close(self, bint reset=False):
+        """End this end.  The bell descriptor stays the caller's to close, right after this."""
+        wsd_stream_close(self._stream, reset)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    @property
+    def max_message(self):
+        return wsd_message_max(self._stream)
+
+    def send_message(self, buffers):
+        """Queue one message whole, or False when it does not fit now; EMSGSIZE if it never can."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_SIMPLE)
+        cdef int rc = wsd_message_send(self._stream, held.iov, held.count)
+        if rc == -EAGAIN:
+            return False
+        if rc < 0:
+            raise_errno(rc)
+        return True
+
+    def message_size(self):
+        """Length of the first queued message; -1 when there is none.
+
+        ConnectionResetError at the end of the connection, ConnectionAbortedError on a bad frame.
+        """
+        cdef int64_t n = wsd_message_size(self._stream)
+        if n == -EAGAIN:
+            return -1
+        if n < 0:
+            raise_errno(n)
+        return n
+
+    def recv_message(self, buffers):
+        """Take the first message into the buffers, in order; BlockingIOError when there is none.
+
+        OSError(EMSGSIZE) when it is longer than the buffers together: it stays queued.
+        """
+        cdef _Buffers held = _Buffers(buffers, PyBUF_WRITABLE)
+        cdef int64_t n = wsd_message_recv(self._stream, held.iov, held.count)
+        if n < 0:
+            raise_errno(n)
+        return n
+
+    def discard_message(self):
+        cdef int rc = wsd_message_discard(self._stream)
+        if rc < 0:
+            raise_errno(rc)
+
+    # -- counters ------------------------------------------------------------------------------
+
+    @property
+    def traffic(self):
+        """(bytes sent, bytes received) through this object's end in this process."""
+        return self._stream.traffic.sent, self._stream.traffic.received
+
+    def count_into(self, counters):
+        """Add bytes sent and received to two native uint64 in this writable buffer from now on."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(counters, &view, PyBUF_WRITABLE)
+        if view.len < <Py_ssize_t>sizeof(wsd_traffic) or <uintptr_t>view.buf % sizeof(uint64_t):
+            PyBuffer_Release(&view)
+            raise ValueError("counters need 16 aligned bytes")
+        cdef wsd_traffic *place = <wsd_traffic *>view.buf
+        place.sent += self._stream.traffic.sent
+        place.received += self._stream.traffic.received
+        self._stream.traffic = place
+        if self._counting:
+            PyBuffer_Release(&self._counters)
+        self._counters = view
+        self._counting = True
+
+    def count_alone(self):
+        """Stop counting into the buffer given to count_into()."""
+        if not self._counting:
+            return
+        self._stream.own_traffic = self._stream.traffic[0]
+        self._stream.traffic = &self._stream.own_traffic
+        PyBuffer_Release(&self._counters)
+        self._counting = False
+
+
+# -- the fd table ------------------------------------------------------------------------------
+
+# The C table holds bare pointers for the hot methods; this dictionary keeps the objects alive.
+cdef dict bound = {}
+
+
+def table_bind(int fd, Stream stream not None):
+    """Let the grafted methods of descriptor `fd` use `stream`."""
+    cdef void *old = NULL
+    cdef int rc = wsd_fd_swap(fd, stream._stream, &old)
+    if rc < 0:
+        raise_errno(rc)
+    bound[fd] = stream
+
+
+def table_lookup(int fd):
+    return bound.get(fd)
+
+
+def table_drop(int fd):
+    """Forget the descriptor; returns what stood there."""
+    cdef void *old = NULL
+    stream = bound.pop(fd, None)
+    if stream is not None:
+        wsd_fd_swap(fd, NULL, &old)
+    return stream
+
+
+def table_fds():
+    return list(bound)
+
+
+cdef wsd_counters *given_counters = NULL
+cdef Py_buffer counters_view
+
+
+def before_fork():
+    """Count one more holder of every end: the parent may close before the child has started."""
+    cdef Stream stream
+    for stream in bound.values():
+        wsd_stream_forked(stream._stream)
+
+
+def after_fork_child():
+    wsd_tid_reset()
+
+
+def socket_methods(socket_type, on_unattached):
+    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
+
+    `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time: it
+    moves the connection to TCP under the same descriptor, or raises.
+    """
+    return wsdpy_socket_methods(socket_type, on_unattached)
+
+
+def set_spin_limit(object microseconds):
+    """Bound of one busy wait; 0: never spin; None: the measured default (20-300 us)."""
+    WSDPY_SET_SPIN(WSD_FOREVER if microseconds is None else <uint64_t>(microseconds * 1000))
+
+
+COUNTER_NAMES = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks", "takeovers")
+
+
+def process_counters():
+    """What this process did so far, by name (COUNTER_NAMES)."""
+    cdef uint64_t *values = <uint64_t *>WSDPY_COUNTERS()
+    return {name: values[i] for i, name in enumerate(COUNTER_NAMES)}
+
+
+def count_process_into(counters):
+    """Keep the counters, in the order of COUNTER_NAMES, as native uint64 in this buffer from now on."""
+    global given_counters, counters_view
+    cdef Py_buffer view
+    cdef size_t i
+    cdef uint64_t *before = <uint64_t *>WSDPY_COUNTERS()
+    PyObject_GetBuffer(counters, &view, PyBUF_WRITABLE)
+    if view.len < <Py_ssize_t>sizeof(wsd_counters) or <uintptr_t>view.buf % sizeof(uint64_t):
+        PyBuffer_Release(&view)
+        raise ValueError(f"counters need {sizeof(wsd_counters)} aligned bytes")
+    for i in range(WSD_COUNTERS):
+        (<uint64_t *>view.buf)[i] = before[i]
+    WSDPY_SET_COUNTERS(<wsd_counters *>view.buf)
+    # an older buffer stays exported for good: another thread may be counting into it right now
+    given_counters = <wsd_counters *>view.buf
+    counters_view = view
+
+
+def bell_is_true():
+    """Whether this kernel's AF_UNIX sockets poll as the bell protocol needs."""
+    return bool(wsd_bell_is_true())
+
+
+def prepare_bell(int fd):
+    """Give a socket the smallest send buffer, without which it would never poll as full."""
+    cdef int rc = wsd_bell_prepare(fd)
+    if rc < 0:
+        raise_errno(rc)

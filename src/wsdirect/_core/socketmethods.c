@@ -1,0 +1,562 @@
+/* recv, recv_into, send, sendall and sendmsg for socket.socket.
+ *
+ * They look the descriptor up in the fd table; a socket that is not switched goes straight to the
+ * method of _socket.socket, called through its C pointer: METH_FASTCALL in, one tuple, and out, which
+ * costs an unswitched socket nothing measurable.  (A Cython def in this place costs 2 to 19 %.)
+ */
+#include "socketmethods.h"
+
+#include <limits.h>
+#include <sys/socket.h>
+
+#include "waiting.h"
+#include "wsd_fdtable.h"
+
+/* ---- the originals ------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    PyObject *descriptor; /* _socket.socket's own */
+    PyMethodDef *method;
+} original;
+
+enum { RECV, RECV_INTO, SEND, SENDALL, SENDMSG, METHODS };
+static original originals[METHODS] = {
+    {"recv", NULL, NULL}, {"recv_into", NULL, NULL}, {"send", NULL, NULL},
+    {"sendall", NULL, NULL}, {"sendmsg", NULL, NULL},
+};
+static PyObject *unattached_callback;
+
+static PyObject *call_original(int which, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    const original *o = &originals[which];
+    int flags = o->method ? o->method->ml_flags : 0;
+    bool plain = kwnames == NULL || PyTuple_GET_SIZE(kwnames) == 0;
+    if (plain && (flags == METH_VARARGS || flags == (METH_VARARGS | METH_KEYWORDS))) {
+        PyObject *tuple = PyTuple_New(n);
+        if (!tuple)
+            return NULL;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            Py_INCREF(args[i]);
+            PyTuple_SET_ITEM(tuple, i, args[i]);
+        }
+        PyObject *result =
+            flags == METH_VARARGS
+                ? o->method->ml_meth(self, tuple)
+                : ((PyCFunctionWithKeywords)(void (*)(void))o->method->ml_meth)(self, tuple, NULL);
+        Py_DECREF(tuple);
+        return result;
+    }
+    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    PyObject *stack[16];
+    if (n + keywords + 1 > 16) {
+        PyErr_Format(PyExc_TypeError, "%s() takes fewer arguments than that", o->name);
+        return NULL;
+    }
+    stack[0] = self;
+    memcpy(stack + 1, args, (size_t)(n + keywords) * sizeof *stack);
+    return PyObject_Vectorcall(o->descriptor, stack, (size_t)n + 1, kwnames);
+}
+
+/* ---- what a socket object knows ------------------------------------------------------------- */
+
+/* The head of _socket's PySocketSockObject, the same on 3.11-3.14 but documented nowhere: probed with
+ * a socket of known values before it is relied upon. */
+typedef struct {
+    PyObject_HEAD
+    int fd, family, type, proto;
+    void *errorhandler;
+    int64_t timeout_ns;
+} socket_head;
+
+static bool layout_is_known;
+
+static int fd_slowly(PyObject *self)
+{
+    PyObject *number = PyObject_CallMethod(self, "fileno", NULL);
+    long fd = number ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (PyErr_Occurred())
+        PyErr_Clear(); /* the original method will say what is wrong with this socket */
+    return fd > INT_MAX || fd < INT_MIN ? -1 : (int)fd;
+}
+
+static inline int fd_of(PyObject *self)
+{
+    return layout_is_known ? ((socket_head *)self)->fd : fd_slowly(self);
+}
+
+/* Nanoseconds; negative: blocking.  -2 with an exception set on failure. */
+static int64_t timeout_of(PyObject *self)
+{
+    if (layout_is_known)
+        return ((socket_head *)self)->timeout_ns;
+    PyObject *value = PyObject_CallMethod(self, "gettimeout", NULL);
+    if (!value)
+        return -2;
+    double seconds = value == Py_None ? -1.0 : PyFloat_AsDouble(value);
+    Py_DECREF(value);
+    if (PyErr_Occurred())
+        return -2;
+    return seconds < 0 ? -1 : (int64_t)(seconds * 1e9);
+}
+
+static bool probe_layout(PyTypeObject *socket_type)
+{
+    PyObject *probe = PyObject_CallFunction((PyObject *)socket_type, "ii", AF_UNIX, SOCK_STREAM);
+    PyObject *set = probe ? PyObject_CallMethod(probe, "settimeout", "d", 1.25) : NULL;
+    bool known = false;
+    if (set && Py_TYPE(probe)->tp_basicsize >= (Py_ssize_t)sizeof(socket_head)) {
+        layout_is_known = false;
+        const socket_head *head = (const socket_head *)probe;
+        known = head->fd >= 0 && head->fd == fd_slowly(probe) && head->family == AF_UNIX &&
+                head->type == SOCK_STREAM && head->timeout_ns == 1250000000;
+    }
+    Py_XDECREF(set);
+    if (probe) {
+        PyObject *closed = PyObject_CallMethod(probe, "close", NULL);
+        Py_XDECREF(closed);
+        Py_DECREF(probe);
+    }
+    if (PyErr_Occurred())
+        PyErr_Clear(); /* not known then: the slow way works on any socket */
+    return known;
+}
+
+static inline wsd_stream *stream_of(PyObject *self)
+{
+    return wsd_fd_lookup(fd_of(self));
+}
+
+/* ---- waiting in a method -------------------------------------------------------------------- */
+
+typedef struct {
+    wsd_stream *stream; /* held */
+    int fd;
+    int64_t timeout_ns;
+    uint64_t deadline; /* computed at the first wait */
+    int flags;         /* for wsd_stream_recv and _send */
+    bool may_wait, have_deadline;
+} call;
+
+static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
+{
+    c->timeout_ns = timeout_of(self);
+    if (c->timeout_ns == -2 && PyErr_Occurred())
+        return -1;
+    c->stream = stream;
+    wsd_stream_hold(stream); /* a wait lets other threads close this socket */
+    c->fd = fd_of(self);
+    c->may_wait = c->timeout_ns != 0 && !(msg_flags & MSG_DONTWAIT);
+    c->have_deadline = false;
+    c->flags = (c->may_wait && !stream->strict ? 0 : WSD_EXACT) | (msg_flags & MSG_PEEK ? WSD_PEEK : 0);
+    return 0;
+}
+
+/* How a wait inside a method ends. */
+enum { AGAIN, MOVED /* to TCP: use the original method */, WOULD_BLOCK, LATE, RAISED };
+
+static int wait_in(call *c, bool for_read)
+{
+    if (!c->may_wait)
+        return WOULD_BLOCK;
+    if (!c->have_deadline) {
+        c->deadline = wsdpy_deadline(c->timeout_ns);
+        c->have_deadline = true;
+    }
+    int r = for_read ? wsdpy_wait_readable(c->stream, c->deadline) : wsdpy_wait_writable(c->stream, c->deadline);
+    if (r == WSDPY_READY)
+        return AGAIN;
+    if (r == WSDPY_TIMED_OUT)
+        return LATE;
+    if (r == WSDPY_RAISED)
+        return RAISED;
+    PyObject *done = PyObject_CallFunction(unattached_callback, "i", c->fd);
+    if (!done)
+        return RAISED;
+    Py_DECREF(done);
+    return wsd_fd_lookup(c->fd) == c->stream ? AGAIN : MOVED;
+}
+
+/* The exception for a wait that did not end in AGAIN or MOVED. */
+static void raise_for(int ending)
+{
+    if (ending == WOULD_BLOCK)
+        wsdpy_raise(-EAGAIN);
+    else if (ending == LATE)
+        PyErr_SetString(PyExc_TimeoutError, "timed out");
+}
+
+/* ---- receiving ------------------------------------------------------------------------------ */
+
+#define UNSUPPORTED_RECV_FLAGS (MSG_OOB | MSG_ERRQUEUE)
+
+static int check_recv_flags(int flags)
+{
+    if (!(flags & UNSUPPORTED_RECV_FLAGS))
+        return 0;
+    /* what TCP says when there is no urgent byte and nothing in the error queue */
+    wsdpy_raise(flags & MSG_OOB ? -EINVAL : -EAGAIN);
+    return -1;
+}
+
+/* Fills `buffer`; the count, -1 with an exception, or -2: use the original method. */
+static int64_t receive(call *c, char *buffer, size_t length, int msg_flags)
+{
+    size_t done = 0;
+    for (;;) {
+        struct iovec iov = {buffer + done, length - done};
+        int64_t n = wsdpy_recv(c->stream, &iov, 1, c->flags);
+        if (n > 0)
+            done += (size_t)n;
+        bool enough = done == length || !(msg_flags & MSG_WAITALL) || (msg_flags & MSG_PEEK);
+        if (n == 0 || (done > 0 && (enough || n != -EAGAIN) && (enough || n < 0)))
+            return (int64_t)done;
+        if (n < 0 && n != -EAGAIN) {
+            wsdpy_raise(n);
+            return -1;
+        }
+        if (n > 0)
+            continue;
+        int ending = wait_in(c, true);
+        if (ending == MOVED)
+            return done ? (int64_t)done : -2;
+        if (ending == RAISED)
+            return -1;
+        if (ending != AGAIN) {
+            if (done > 0)
+                return (int64_t)done; /* as the kernel does for MSG_WAITALL */
+            raise_for(ending);
+            return -1;
+        }
+    }
+}
+
+static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    wsd_stream *stream = stream_of(self);
+    if (WSD_LIKELY(!stream) || n < 1 || n > 2)
+        return call_original(RECV, self, args, n, NULL);
+    Py_ssize_t want = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
+    if (want == -1 && PyErr_Occurred())
+        return NULL;
+    int msg_flags = n > 1 ? (int)PyLong_AsLong(args[1]) : 0;
+    if (msg_flags == -1 && PyErr_Occurred())
+        return NULL;
+    if (want < 0) {
+        PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
+        return NULL;
+    }
+    call c;
+    if (check_recv_flags(msg_flags) < 0 || begin(&c, self, stream, msg_flags) < 0)
+        return NULL;
+    PyObject *result = NULL;
+    for (;;) {
+        /* size the object by what is there: asyncio asks for 256 KiB to get 64 bytes */
+        size_t size = (size_t)want;
+        if (!(msg_flags & MSG_WAITALL)) {
+            size_t ready = (size_t)wsd_stream_available(stream);
+            if (ready == 0 && c.may_wait && want > 0 && !wsd_stream_readable(stream)) {
+                int ending = wait_in(&c, true);
+                if (ending == AGAIN)
+                    continue;
+                if (ending == MOVED)
+                    result = call_original(RECV, self, args, n, NULL);
+                else
+                    raise_for(ending);
+                break;
+            }
+            size_t least = 4096; /* nothing there yet, but something may come before we look */
+            if (size > ready)
+                size = ready ? ready : size < least ? size : least;
+        }
+        result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+        if (!result)
+            break;
+        int64_t got = receive(&c, PyBytes_AS_STRING(result), size, msg_flags);
+        if (got == -2) {
+            Py_SETREF(result, call_original(RECV, self, args, n, NULL));
+        } else if (got < 0) {
+            Py_CLEAR(result);
+        } else if ((size_t)got != size) {
+            _PyBytes_Resize(&result, (Py_ssize_t)got);
+        }
+        break;
+    }
+    wsd_stream_release(stream);
+    return result;
+}
+
+static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    wsd_stream *stream = stream_of(self);
+    if (WSD_LIKELY(!stream))
+        return call_original(RECV_INTO, self, args, n, kwnames);
+    static const char *const names[] = {"buffer", "nbytes", "flags"};
+    PyObject *given[3] = {NULL, NULL, NULL};
+    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < n && i < 3; i++)
+        given[i] = args[i];
+    bool odd = n > 3;
+    for (Py_ssize_t k = 0; k < keywords; k++) {
+        int at = 0;
+        while (at < 3 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, k), names[at]) != 0)
+            at++;
+        odd = odd || at == 3 || given[at < 3 ? at : 0] != NULL;
+        if (at < 3)
+            given[at] = args[n + k];
+    }
+    if (odd || !given[0])
+        return call_original(RECV_INTO, self, args, n, kwnames); /* raises the TypeError */
+    Py_ssize_t want = given[1] ? PyNumber_AsSsize_t(given[1], PyExc_OverflowError) : 0;
+    if (want == -1 && PyErr_Occurred())
+        return NULL;
+    int msg_flags = given[2] ? (int)PyLong_AsLong(given[2]) : 0;
+    if (msg_flags == -1 && PyErr_Occurred())
+        return NULL;
+    Py_buffer buffer;
+    if (check_recv_flags(msg_flags) < 0 || PyObject_GetBuffer(given[0], &buffer, PyBUF_WRITABLE) < 0)
+        return NULL;
+    call c;
+    PyObject *result = NULL;
+    if (want < 0)
+        PyErr_SetString(PyExc_ValueError, "negative buffersize in recv_into");
+    else if (want > buffer.len)
+        PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
+    else if (begin(&c, self, stream, msg_flags) == 0) {
+        int64_t got = receive(&c, buffer.buf, (size_t)(want ? want : buffer.len), msg_flags);
+        if (got == -2)
+            result = call_original(RECV_INTO, self, args, n, kwnames);
+        else if (got >= 0)
+            result = PyLong_FromLongLong(got);
+        wsd_stream_release(stream);
+    }
+    PyBuffer_Release(&buffer);
+    return result;
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+static void advance(struct iovec **iov, int *count, size_t done)
+{
+    while (*count > 0 && done >= (*iov)->iov_len) {
+        done -= (*iov)->iov_len;
+        (*iov)++;
+        (*count)--;
+    }
+    if (*count > 0) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + done;
+        (*iov)->iov_len -= done;
+    }
+}
+
+/* Sends the list (which it changes); the count, -1 with an exception.  *moved: the stream left this
+ * descriptor after that many bytes, the rest is for the original method. */
+static int64_t transmit(call *c, struct iovec *iov, int count, bool all, bool *moved)
+{
+    size_t done = 0;
+    *moved = false;
+    /* a blocking TCP socket's send returns when everything is queued; one with a time-out, or a
+     * non-blocking one, returns what fitted */
+    bool whole = all || (c->timeout_ns < 0 && c->may_wait);
+    for (;;) {
+        int64_t n = wsdpy_send(c->stream, iov, count, c->flags);
+        if (n > 0) {
+            done += (size_t)n;
+            advance(&iov, &count, (size_t)n);
+        }
+        if (n < 0 && n != -EAGAIN) {
+            if (done > 0 && !all)
+                return (int64_t)done;
+            wsdpy_raise(n);
+            return -1;
+        }
+        while (count > 0 && iov->iov_len == 0) {
+            iov++;
+            count--;
+        }
+        if (count == 0 || (done > 0 && !whole))
+            return (int64_t)done;
+        if (n > 0)
+            continue;
+        int ending = wait_in(c, false);
+        if (ending == MOVED) {
+            *moved = true;
+            return (int64_t)done;
+        }
+        if (ending == RAISED)
+            return -1;
+        if (ending != AGAIN) {
+            if (done > 0 && !all)
+                return (int64_t)done;
+            raise_for(ending);
+            return -1;
+        }
+    }
+}
+
+/* The bytes that a move to TCP left over, through the original send or sendall. */
+static PyObject *send_rest(int which, PyObject *self, Py_buffer *buffer, int64_t done, PyObject *const *args,
+                           Py_ssize_t n)
+{
+    if (done == 0)
+        return call_original(which, self, args, n, NULL);
+    if (which == SEND)
+        return PyLong_FromLongLong(done);
+    PyObject *rest = PyBytes_FromStringAndSize((char *)buffer->buf + done, buffer->len - (Py_ssize_t)done);
+    if (!rest)
+        return NULL;
+    PyObject *result = call_original(which, self, &rest, 1, NULL);
+    Py_DECREF(rest);
+    return result;
+}
+
+static PyObject *send_with(int which, PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    wsd_stream *stream = stream_of(self);
+    if (WSD_LIKELY(!stream) || n < 1 || n > 2)
+        return call_original(which, self, args, n, NULL);
+    int msg_flags = n > 1 ? (int)PyLong_AsLong(args[1]) : 0;
+    if (msg_flags == -1 && PyErr_Occurred())
+        return NULL;
+    if (msg_flags & MSG_OOB)
+        return wsdpy_raise(-EOPNOTSUPP);
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *result = NULL;
+    call c;
+    if (begin(&c, self, stream, msg_flags) == 0) {
+        struct iovec iov = {buffer.buf, (size_t)buffer.len};
+        bool moved;
+        int64_t done = transmit(&c, &iov, 1, which == SENDALL, &moved);
+        if (moved)
+            result = send_rest(which, self, &buffer, done, args, n);
+        else if (done >= 0)
+            result = which == SENDALL ? Py_NewRef(Py_None) : PyLong_FromLongLong(done);
+        wsd_stream_release(stream);
+    }
+    PyBuffer_Release(&buffer);
+    return result;
+}
+
+static PyObject *method_send(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    return send_with(SEND, self, args, n);
+}
+
+static PyObject *method_sendall(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    return send_with(SENDALL, self, args, n);
+}
+
+#ifndef IOV_MAX
+#define IOV_MAX 1024
+#endif
+
+static PyObject *send_buffers(PyObject *self, wsd_stream *stream, PyObject *sequence, int msg_flags, bool *moved)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+    if (count > IOV_MAX) {
+        PyErr_SetString(PyExc_OSError, "sendmsg() argument 1 is too long");
+        return NULL;
+    }
+    Py_buffer *buffers = PyMem_New(Py_buffer, count ? count : 1);
+    struct iovec *iov = PyMem_New(struct iovec, count ? count : 1);
+    PyObject *result = NULL;
+    Py_ssize_t got = 0;
+    call c;
+    if (!buffers || !iov) {
+        PyErr_NoMemory();
+    } else {
+        for (; got < count; got++) {
+            PyObject *item = PySequence_Fast_GET_ITEM(sequence, got);
+            if (PyObject_GetBuffer(item, &buffers[got], PyBUF_SIMPLE) < 0)
+                break;
+            iov[got] = (struct iovec){buffers[got].buf, (size_t)buffers[got].len};
+        }
+        if (got == count && begin(&c, self, stream, msg_flags) == 0) {
+            int64_t done = transmit(&c, iov, (int)count, false, moved);
+            if (done >= 0 && !(*moved && done == 0))
+                result = PyLong_FromLongLong(done);
+            *moved = *moved && done == 0;
+            wsd_stream_release(stream);
+        }
+    }
+    while (got > 0)
+        PyBuffer_Release(&buffers[--got]);
+    PyMem_Free(buffers);
+    PyMem_Free(iov);
+    return result;
+}
+
+static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    wsd_stream *stream = stream_of(self);
+    if (WSD_LIKELY(!stream) || n < 1 || n > 4)
+        return call_original(SENDMSG, self, args, n, NULL);
+    int msg_flags = n > 2 ? (int)PyLong_AsLong(args[2]) : 0;
+    if (msg_flags == -1 && PyErr_Occurred())
+        return NULL;
+    if (msg_flags & MSG_OOB)
+        return wsdpy_raise(-EOPNOTSUPP);
+    if (n > 1) {
+        Py_ssize_t control = PySequence_Size(args[1]);
+        if (control < 0)
+            return NULL;
+        if (control > 0)
+            return wsdpy_raise(-EINVAL); /* TCP has no ancillary data to send either */
+    }
+    PyObject *sequence = PySequence_Fast(args[0], "sendmsg() argument 1 must be an iterable");
+    if (!sequence)
+        return NULL;
+    bool moved = false;
+    PyObject *result = send_buffers(self, stream, sequence, msg_flags, &moved);
+    Py_DECREF(sequence);
+    return moved ? call_original(SENDMSG, self, args, n, NULL) : result;
+}
+
+/* ---- handing them out ----------------------------------------------------------------------- */
+
+static PyMethodDef methods[] = {
+    {"recv", (PyCFunction)(void (*)(void))method_recv, METH_FASTCALL, NULL},
+    {"recv_into", (PyCFunction)(void (*)(void))method_recv_into, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"send", (PyCFunction)(void (*)(void))method_send, METH_FASTCALL, NULL},
+    {"sendall", (PyCFunction)(void (*)(void))method_sendall, METH_FASTCALL, NULL},
+    {"sendmsg", (PyCFunction)(void (*)(void))method_sendmsg, METH_FASTCALL, NULL},
+};
+
+PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached)
+{
+    if (!PyType_Check(socket_class) || ((PyTypeObject *)socket_class)->tp_base == NULL) {
+        PyErr_SetString(PyExc_TypeError, "socket_methods() takes the class socket.socket");
+        return NULL;
+    }
+    PyTypeObject *socket_type = (PyTypeObject *)socket_class;
+    PyObject *base = (PyObject *)socket_type->tp_base;
+    PyObject *result = PyDict_New();
+    if (!result)
+        return NULL;
+    for (int i = 0; i < METHODS; i++) {
+        PyObject *descriptor = PyObject_GetAttrString(base, originals[i].name);
+        if (!descriptor)
+            goto failed;
+        Py_XSETREF(originals[i].descriptor, descriptor);
+        bool is_method = Py_IS_TYPE(descriptor, &PyMethodDescr_Type);
+        originals[i].method = is_method ? ((PyMethodDescrObject *)descriptor)->d_method : NULL;
+        methods[i].ml_doc = is_method ? originals[i].method->ml_doc : NULL; /* help() as before */
+        PyObject *graft = PyDescr_NewMethod(socket_type, &methods[i]);
+        if (!graft || PyDict_SetItemString(result, originals[i].name, graft) < 0) {
+            Py_XDECREF(graft);
+            goto failed;
+        }
+        Py_DECREF(graft);
+    }
+    layout_is_known = probe_layout(socket_type);
+    Py_INCREF(on_unattached);
+    Py_XSETREF(unattached_callback, on_unattached);
+    return result;
+failed:
+    Py_DECREF(result);
+    return NULL;
+}

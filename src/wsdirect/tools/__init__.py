@@ -1,0 +1,1 @@
+"""The command `wsdirect`: one module for each subcommand."""
