@@ -15,6 +15,8 @@
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
+_Atomic uint32_t wsd_unannounced_now;
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int fd, wsd_stream **out)
@@ -80,6 +82,17 @@ int wsd_stream_attach(wsd_segment *segment, uint32_t index, uint32_t generation,
     return 0;
 }
 
+static void mark_unannounced(wsd_stream *s, bool now)
+{
+    if (WSD_LIKELY(LOAD(s->unannounced) == now) ||
+        atomic_exchange_explicit(&s->unannounced, now, memory_order_relaxed) == now)
+        return;
+    if (now)
+        atomic_fetch_add_explicit(&wsd_unannounced_now, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&wsd_unannounced_now, 1, memory_order_relaxed);
+}
+
 void wsd_stream_hold(wsd_stream *s)
 {
     atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
@@ -90,6 +103,7 @@ void wsd_stream_release(wsd_stream *s)
     /* acq_rel: all uses of the slot are over before it is given up */
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
         return;
+    mark_unannounced(s, false);
     wsd_slot_leave(s->slot, s->side);
     wsd_segment_release(s->segment);
     free(s);
@@ -268,6 +282,14 @@ static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
     return (int64_t)done;
 }
 
+/* Nobody took our offer and nobody will: refused (the kernel socket has ended), withdrawn or late. */
+static bool offer_has_failed(wsd_stream *s)
+{
+    if (WSD_LIKELY(is_attached(s)))
+        return false;
+    return LOAD(s->peer_gone) || wsd_stream_state(s) == WSD_REVOKED || wsd_now() >= s->offer_deadline;
+}
+
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
     size_t want = wsd_iov_total(iov, count);
@@ -285,10 +307,13 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
         wsd_bell_rest(s);
         if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
             wsd_bell_check(s);
+        mark_unannounced(s, LOAD(s->in->rx) == WSD_QUIET && has_data(s));
     }
     wsd_lock_drop(&s->in->consumer_lock);
     if (done != 0)
         return done;
+    if (WSD_UNLIKELY(offer_has_failed(s)))
+        return -WSD_EUNATTACHED;
     int end = wsd_stream_ending(s);
     return end == 0 ? -EAGAIN : end < 0 ? end : 0;
 }
@@ -348,7 +373,7 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
     if (WSD_UNLIKELY(LOAD(s->write_shut)))
         return -EPIPE;
     if (WSD_UNLIKELY(peer_will_not_read(s)))
-        return send_to_nobody(s, want);
+        return is_attached(s) ? send_to_nobody(s, want) : -WSD_EUNATTACHED;
     if (want == 0)
         return 0;
     if (lock(&s->out->producer_lock) < 0)
@@ -366,6 +391,8 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
              head - LOAD(s->out->tail) == s->size && wsd_bell_full(s, head) && done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
+    if (done == 0 && n >= 0 && offer_has_failed(s))
+        return -WSD_EUNATTACHED;
     return done ? (int64_t)done : n < 0 ? n : -EAGAIN;
 }
 

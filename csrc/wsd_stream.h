@@ -33,6 +33,7 @@ typedef struct wsd_stream {
     _Atomic bool broken;      /* the segment holds nonsense: WSAECONNABORTED from now on */
     _Atomic bool reset_told;  /* ECONNRESET was reported once, as TCP does */
     _Atomic bool sent_to_none; /* one send after the peer's close went nowhere; the next is EPIPE */
+    _Atomic bool unannounced;  /* data stand in the ring that no token tells of (hybrid's one hole) */
     bool strict;
     uint64_t offer_deadline;
     uint64_t seen_tail; /* producer: how far the consumer was when last looked at */
@@ -41,6 +42,9 @@ typedef struct wsd_stream {
     wsd_traffic own_traffic, *traffic;
     _Atomic uint32_t references;
 } wsd_stream;
+
+/* How many streams of this process are `unannounced`: pollers need not look while it is 0. */
+extern _Atomic uint32_t wsd_unannounced_now;
 
 enum { WSD_PEEK = 1, WSD_EXACT = 2 };
 

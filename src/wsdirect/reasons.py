@@ -31,6 +31,7 @@ class Reason:
         return f"{self.code}: {self.sentence}{' ' + self.advice if self.advice else ''}"
 
 
+# fmt: off
 SWITCHED = Reason(
     0, "switched",
     "The connection bypasses TCP.",
@@ -133,14 +134,15 @@ OTHER_NAMESPACE = Reason(
     20, "other-namespace",
     "The peer lives in another network namespace.",
     "Let both containers share a network namespace.",
-)  # fmt: skip
+)
 
 ALL: tuple[Reason, ...] = (
     SWITCHED, NO_LISTENER, NOT_ACCEPTING_YET, REMOTE_PEER, FOREIGN_UID, EXCLUDED, SWITCHED_OFF,
     BACKLOG_FULL, NO_CORE, UNSUPPORTED_OPTION, OFFER_EXPIRED, REFUSED_BY_PEER, OUT_OF_SLOTS,
     PEER_NOT_SWITCHED, UNHOOKED_ACCEPT, BELL_UNTRUE, PROVIDER_FAILED, TLS_NOT_SUPPORTED,
     GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE,
-)  # fmt: skip
+)
+# fmt: on
 
 _BY_CODE = {reason.code: reason for reason in ALL}
 

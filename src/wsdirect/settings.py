@@ -249,6 +249,7 @@ class Setting:
 
 BOOLEAN = "1 (on, true, yes) or 0 (off, false, no)"
 
+# fmt: off
 ALL: tuple[Setting, ...] = (
     Setting(
         "WSDIRECT", "switch", _switch, "0", BOOLEAN,
@@ -298,7 +299,8 @@ ALL: tuple[Setting, ...] = (
         "names of providers with commas between them, such as shm,fabric",
         "Providers to try, in this order.",
     ),
-)  # fmt: skip
+)
+# fmt: on
 
 
 class Settings:
@@ -329,7 +331,8 @@ class Settings:
         raise AttributeError("settings cannot be deleted")
 
     def __repr__(self) -> str:
-        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"Settings({values})"
 
     def excluded(self, host: str, port: int) -> bool:
         """Whether WSDIRECT_EXCLUDE keeps this address on TCP."""
@@ -356,9 +359,7 @@ def _known(name: str) -> None:
     names = [setting.name for setting in ALL]
     near = difflib.get_close_matches(name, names, 1, 0.5)
     meant = f"did you mean {near[0]}" if near else f"valid are {', '.join(names)}"
-    raise SettingError(
-        name, f"{name} is not a setting of wsdirect: {meant}{'?' if near else '.'}"
-    )
+    raise SettingError(name, f"{name} is not a setting of wsdirect: {meant}{'?' if near else '.'}")
 
 
 _current: Settings | None = None

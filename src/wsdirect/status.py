@@ -16,6 +16,7 @@ import os
 import struct
 import sys
 import time
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from _thread import RLock
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ BODY_AT = 4
 TRAFFIC_AT = 128
 TRAFFIC_SIZE = 16
 
-PATHS = ("tcp", "shm", "fabric")
+PATHS = ("tcp", "shm", "fabric", "san")  # san: any other provider, by its name
 ROLES = ("connect", "accept", "listen")
 FAMILIES = (0, 4, 6)
 FIELDS = ("fd", "role", "path", "reason", "provider", "local", "peer", "peer_pid")
@@ -59,7 +60,9 @@ FIELDS = ("fd", "role", "path", "reason", "provider", "local", "peer", "peer_pid
 # Away from the numbers that programs use and test for; see _high().
 HIGH_DESCRIPTOR = 900
 
-_WORD = struct.Struct("=I")
+# Native, as each is one store then.
+_WORD = struct.Struct("@I")
+_TRAFFIC = struct.Struct("@QQ")
 
 
 # ---- writing -------------------------------------------------------------------------------
@@ -90,11 +93,6 @@ class Page:
     def fd(self) -> int:
         """The page's descriptor, or -1 while there is none."""
         return self._fd
-
-    @property
-    def rows(self) -> list[int]:
-        """The indexes of the rows in use."""
-        return sorted(self._open)
 
     @property
     def counters(self) -> memoryview:
@@ -128,8 +126,8 @@ class Page:
     ) -> int:
         """Take a row, its traffic at zero; returns its index, or -1.
 
-        `role` is one of ROLES, `path` one of PATHS, `reason` the number of a reason, `local` and
-        `peer` addresses as sockets have them.
+        `role` is one of ROLES, `path` one of PATHS (a name that is not counts as "san"), `reason`
+        the number of a reason, `local` and `peer` addresses as sockets have them.
         """
         if not self._make():
             return -1
@@ -145,10 +143,9 @@ class Page:
             "fd": fd, "role": role, "path": path, "reason": reason, "provider": provider,
             "local": local, "peer": peer, "peer_pid": peer_pid, "since": time.monotonic_ns(),
         }  # fmt: skip
-        at = _row_at(index) + TRAFFIC_AT
-        self._view[at : at + TRAFFIC_SIZE] = bytes(TRAFFIC_SIZE)
+        _TRAFFIC.pack_into(self._view, _row_at(index) + TRAFFIC_AT, 0, 0)
         self._open[index] = fields
-        self._write(index, _pack(fields))
+        self._write(index, fields)
         return index
 
     def update_row(self, index: int, **fields: Any) -> None:
@@ -159,16 +156,16 @@ class Page:
         known = self._open.get(index)
         if known is not None:
             known.update(fields)
-            self._write(index, _pack(known))
+            self._write(index, known)
             # Another thread may have closed it meanwhile, and even opened it again.
             now = self._open.get(index)
             if now is not known:
-                self._write(index, _pack(now) if now else bytes(BODY.size))
+                self._write(index, now)
 
     def close_row(self, index: int) -> None:
         """Give a row back; closing it twice does nothing."""
         if self._open.pop(index, None) is not None:
-            self._write(index, bytes(BODY.size))
+            self._view[_row_at(index) + BODY_AT] = 0  # "in use"; one byte needs no sequence
             self._free.append(index)
 
     def after_fork_child(self) -> list[int]:
@@ -197,7 +194,7 @@ class Page:
         self._word(HIGH_WATER_AT, min(ROWS, (highest // 64 + 2) * 64))
         for index, fields in inherited.items():
             self._open[index] = fields
-            self._write(index, _pack(fields))
+            self._write(index, fields)
         return sorted(inherited)
 
     def _make(self) -> bool:
@@ -236,14 +233,15 @@ class Page:
 
     def _word(self, at: int, value: int, at_least: bool = False) -> None:
         if not at_least or _WORD.unpack_from(self._view, at)[0] < value:
-            self._view[at : at + 4] = _WORD.pack(value)
+            _WORD.pack_into(self._view, at, value)
 
-    def _write(self, index: int, body: bytes) -> None:
+    def _write(self, index: int, fields: dict[str, Any] | None) -> None:
         at = _row_at(index)
+        body = _pack(fields) if fields else bytes(BODY.size)
         sequence = _WORD.unpack_from(self._view, at)[0] | 1
-        self._view[at : at + 4] = _WORD.pack(sequence)
+        _WORD.pack_into(self._view, at, sequence)
         self._view[at + BODY_AT : at + BODY_AT + BODY.size] = body
-        self._view[at : at + 4] = _WORD.pack((sequence + 1) & 0xFFFFFFFF)
+        _WORD.pack_into(self._view, at, (sequence + 1) & 0xFFFFFFFF)
 
 
 def _row_at(index: int) -> int:
@@ -276,7 +274,7 @@ def _pack(fields: dict[str, Any]) -> bytes:
     return BODY.pack(
         1,
         local_family or peer_family,
-        PATHS.index(fields["path"]),
+        PATHS.index(fields["path"]) if fields["path"] in PATHS else 3,
         ROLES.index(fields["role"]),
         fields["fd"],
         fields["reason"],
@@ -292,16 +290,14 @@ def _pack(fields: dict[str, Any]) -> bytes:
 
 def _pack_address(address: tuple[Any, ...] | None) -> tuple[int, bytes, int]:
     if not address:
-        return 0, bytes(16), 0
-    from _socket import AF_INET, AF_INET6, inet_pton
-
+        return 0, b"", 0
     try:
-        host, port = str(address[0]).partition("%")[0], int(address[1]) & 0xFFFF
+        host, port = address[0], address[1] & 0xFFFF
         if ":" in host:
-            return 6, inet_pton(AF_INET6, host), port
-        return 4, inet_pton(AF_INET, host) + bytes(12), port
+            return 6, inet_pton(AF_INET6, host.partition("%")[0]), port
+        return 4, inet_pton(AF_INET, host), port
     except (OSError, ValueError, IndexError, TypeError):
-        return 0, bytes(16), 0  # a name, or no IP address at all
+        return 0, b"", 0  # a name, or no IP address at all
 
 
 _page = Page()
@@ -337,12 +333,8 @@ class Row:
     tx: int
     rx: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything by name, in plain types."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
     def __repr__(self) -> str:
-        return f"Row({self.as_dict()!r})"
+        return f"Row({ {name: getattr(self, name) for name in self.__slots__} })"
 
 
 class Snapshot:
@@ -463,19 +455,15 @@ def _read_row(data: bytes, index: int) -> Row | None:
     row = Row()
     row.index, row.fd, row.family = index, fd, family
     row.path, row.role, row.reason = PATHS[path], ROLES[role], reason
-    # Printable only: the text goes to terminals, and whoever wrote it may mean harm.
-    text = provider.rstrip(b"\0").decode("ascii", "replace")
-    row.provider = "".join(letter if letter.isprintable() else "?" for letter in text)
+    row.provider = _printable(provider.rstrip(b"\0").decode("ascii", "replace"))
     row.local = _unpack_address(family, local, local_port)
     row.peer = _unpack_address(family, peer, peer_port)
     row.peer_pid, row.since = max(peer_pid, 0), since
-    row.tx, row.rx = struct.unpack_from("=QQ", data, TRAFFIC_AT)
+    row.tx, row.rx = _TRAFFIC.unpack_from(data, TRAFFIC_AT)
     return row
 
 
 def _unpack_address(family: int, host: bytes, port: int) -> tuple[str, int] | None:
-    from _socket import AF_INET, AF_INET6, inet_ntop
-
     if family == 0 or (port == 0 and not any(host)):
         return None
     if family == 4:
@@ -501,4 +489,9 @@ def _process_name(pid: int) -> str:
             text = file.read().decode(errors="replace").rstrip("\n")
     except OSError:
         return "?"
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """For terminals: whoever wrote a page or a process name may mean harm."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -87,6 +87,9 @@ class Stream:
     def ended(self) -> bool:
         """The peer has sent everything it will ever send."""
     @property
+    def write_ended(self) -> bool:
+        """This end was shut down for sending."""
+    @property
     def offer_deadline(self) -> float | None: ...
     def revoke(self) -> bool:
         """OFFERED -> REVOKED; False when the peer has attached meanwhile."""
@@ -143,6 +146,18 @@ def table_bind(fd: int, stream: Stream) -> None: ...
 def table_lookup(fd: int) -> Stream | None: ...
 def table_drop(fd: int) -> Stream | None: ...
 def table_fds() -> list[int]: ...
+def has_unannounced() -> bool:
+    """Whether any ring of this process may hold data that its descriptor does not tell of."""
+
+def unannounced() -> list[int]:
+    """The descriptors of those rings: pollers must look at them."""
+
+def guard(original: Callable[..., Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls `handler` if its first argument is a switched descriptor.
+
+    All other calls go to `original`, at a cost of some nanoseconds.
+    """
+
 def before_fork() -> None:
     """Count one more holder of every end: the parent may close before the child has started."""
 

@@ -8,10 +8,9 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINVAL, EMSGSIZE, EPROTO
+from libc.errno cimport EAGAIN, EINVAL, EPROTO
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from posix.types cimport mode_t
 
 import os
 
@@ -31,6 +30,9 @@ cdef extern from *:
     #define WSDPY_SET_FD(s, v) atomic_store_explicit(&(s)->fd, (v), memory_order_relaxed)
     #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
     #define WSDPY_FIN(s) atomic_load_explicit(&(s)->in->fin, memory_order_acquire)
+    #define WSDPY_WRITE_SHUT(s) atomic_load_explicit(&(s)->write_shut, memory_order_relaxed)
+    #define WSDPY_UNANNOUNCED(s) atomic_load_explicit(&(s)->unannounced, memory_order_relaxed)
+    #define WSDPY_UNANNOUNCED_NOW() atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed)
     #define WSDPY_GONE(s) atomic_load_explicit(&(s)->peer_gone, memory_order_relaxed)
     """
     void WSDPY_SET_SPIN(uint64_t)
@@ -41,6 +43,13 @@ cdef extern from *:
     bint WSDPY_CLOSED(wsd_stream *)
     uint32_t WSDPY_FIN(wsd_stream *)
     bint WSDPY_GONE(wsd_stream *)
+    bint WSDPY_WRITE_SHUT(wsd_stream *)
+    bint WSDPY_UNANNOUNCED(wsd_stream *)
+    uint32_t WSDPY_UNANNOUNCED_NOW()
+
+
+cdef extern from "wsd_base.h":
+    int WSD_EUNATTACHED
 
 
 cdef extern from "wsd_counters.h":
@@ -133,6 +142,10 @@ cdef extern from "waiting.h":
 
 cdef extern from "socketmethods.h":
     object wsdpy_socket_methods(object socket_type, object on_unattached)
+
+
+cdef extern from "guard.h":
+    object wsdpy_guard(object original, object handler)
 
 
 OFFERED = 1
@@ -337,6 +350,11 @@ cdef class Stream:
         return WSDPY_FIN(self._stream) != 0 or WSDPY_GONE(self._stream)
 
     @property
+    def write_ended(self):
+        """This end was shut down for sending."""
+        return bool(WSDPY_WRITE_SHUT(self._stream))
+
+    @property
     def strict(self):
         return bool(self._stream.strict)
 
@@ -416,6 +434,8 @@ cdef class Stream:
                 n = wsdpy_send(self._stream, iov, count, flags)
             if n >= 0:
                 return n
+            if n == -WSD_EUNATTACHED:
+                raise Unattached("nobody attached to the offer in time")
             if n != -EAGAIN or ns == 0:
                 raise_errno(n)
             if deadline == 0:
@@ -560,6 +580,19 @@ def table_fds():
     return list(bound)
 
 
+def has_unannounced():
+    """Whether any ring of this process may hold data that its descriptor does not tell of."""
+    return WSDPY_UNANNOUNCED_NOW() != 0
+
+
+def unannounced():
+    """The descriptors of those rings."""
+    cdef Stream stream
+    if WSDPY_UNANNOUNCED_NOW() == 0:
+        return []
+    return [fd for fd, stream in bound.items() if WSDPY_UNANNOUNCED(stream._stream)]
+
+
 cdef wsd_counters *given_counters = NULL
 cdef Py_buffer counters_view
 
@@ -582,6 +615,14 @@ def socket_methods(socket_type, on_unattached):
     moves the connection to TCP under the same descriptor, or raises.
     """
     return wsdpy_socket_methods(socket_type, on_unattached)
+
+
+def guard(original, handler):
+    """A function that calls `handler` if its first argument is a switched descriptor, else `original`.
+
+    Made for functions of os that take a descriptor first: it costs them some nanoseconds.
+    """
+    return wsdpy_guard(original, handler)
 
 
 def set_spin_limit(object microseconds):

@@ -156,6 +156,16 @@ static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
 /* How a wait inside a method ends. */
 enum { AGAIN, MOVED /* to TCP: use the original method */, WOULD_BLOCK, LATE, RAISED };
 
+/* Nobody attached to the offer: the switch moves the connection to TCP, or finds that it is. */
+static int move_away(call *c)
+{
+    PyObject *done = PyObject_CallFunction(unattached_callback, "i", c->fd);
+    if (!done)
+        return RAISED;
+    Py_DECREF(done);
+    return wsd_fd_lookup(c->fd) == c->stream ? AGAIN : MOVED;
+}
+
 static int wait_in(call *c, bool for_read)
 {
     if (!c->may_wait)
@@ -171,11 +181,7 @@ static int wait_in(call *c, bool for_read)
         return LATE;
     if (r == WSDPY_RAISED)
         return RAISED;
-    PyObject *done = PyObject_CallFunction(unattached_callback, "i", c->fd);
-    if (!done)
-        return RAISED;
-    Py_DECREF(done);
-    return wsd_fd_lookup(c->fd) == c->stream ? AGAIN : MOVED;
+    return move_away(c);
 }
 
 /* The exception for a wait that did not end in AGAIN or MOVED. */
@@ -212,13 +218,13 @@ static int64_t receive(call *c, char *buffer, size_t length, int msg_flags)
         bool enough = done == length || !(msg_flags & MSG_WAITALL) || (msg_flags & MSG_PEEK);
         if (n == 0 || (done > 0 && (enough || n != -EAGAIN) && (enough || n < 0)))
             return (int64_t)done;
-        if (n < 0 && n != -EAGAIN) {
+        if (n < 0 && n != -EAGAIN && n != -WSD_EUNATTACHED) {
             wsdpy_raise(n);
             return -1;
         }
         if (n > 0)
             continue;
-        int ending = wait_in(c, true);
+        int ending = n == -WSD_EUNATTACHED ? move_away(c) : wait_in(c, true);
         if (ending == MOVED)
             return done ? (int64_t)done : -2;
         if (ending == RAISED)
@@ -365,7 +371,7 @@ static int64_t transmit(call *c, struct iovec *iov, int count, bool all, bool *m
             done += (size_t)n;
             advance(&iov, &count, (size_t)n);
         }
-        if (n < 0 && n != -EAGAIN) {
+        if (n < 0 && n != -EAGAIN && n != -WSD_EUNATTACHED) {
             if (done > 0 && !all)
                 return (int64_t)done;
             wsdpy_raise(n);
@@ -379,7 +385,7 @@ static int64_t transmit(call *c, struct iovec *iov, int count, bool all, bool *m
             return (int64_t)done;
         if (n > 0)
             continue;
-        int ending = wait_in(c, false);
+        int ending = n == -WSD_EUNATTACHED ? move_away(c) : wait_in(c, false);
         if (ending == MOVED) {
             *moved = true;
             return (int64_t)done;

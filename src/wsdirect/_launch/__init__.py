@@ -22,6 +22,12 @@ __all__ = ["install", "start", "uninstall"]
 TRIGGER = "socket"
 """Without this module no Python program has a TCP socket."""
 
+MODULES = (
+    TRIGGER, "select", "selectors", "ssl", "socketserver", "subprocess",
+    "multiprocessing.connection", "multiprocessing.reduction", "gevent.monkey", "uvloop",
+)  # fmt: skip
+"""What is watched; the front's HOOKED_MODULES are those of them that it wants to hear of."""
+
 
 def start(environ: Mapping[str, str]) -> None:
     """Install the hook if the environment asks for the switch (WSDIRECT=1); never raises."""
@@ -81,14 +87,14 @@ class _Loader:
 class _Hook:
     """A finder that finds nothing itself, but learns when the modules of interest come.
 
-    First it waits for `socket`.  Then it loads the front, which names the other modules, and
-    waits for those that are not there yet.  Modules import each other (socket imports selectors,
-    which imports select): word is passed on when the outermost is done, so that the front never
-    meets a half-made module.
+    The front is loaded when `socket` has come.  Modules import each other (ssl imports socket,
+    which imports selectors, which imports select): the front is told when the outermost is done,
+    so that it never meets a half-made module.
     """
 
     def __init__(self) -> None:
-        self.waiting = {TRIGGER}
+        self.waiting = set(MODULES)  # not grafted yet; who takes a name out must graft it
+        self._here: set[str] = set()  # executed before the front was there
         self._depth: dict[int, int] = {}  # thread -> imports of interest under way
         self._come: dict[int, list[str]] = {}  # thread -> modules that came meanwhile
         self._front: Any = None
@@ -131,17 +137,17 @@ class _Hook:
             del self._come[thread]
 
     def imported(self, name: str) -> None:
-        """A module of interest is there: graft it, and with `socket` all the others."""
-        if name not in self.waiting:
-            return
-        self.waiting.discard(name)
+        """A module of interest has been executed: graft it, and with `socket` all the others."""
         try:
             if name == TRIGGER:
                 self._begin()
             else:
-                self._front.graft_module(name)
+                # In this order: then either this thread or the one in _begin sees the other.
+                self._here.add(name)
+                if self._front is not None:
+                    self._graft(name)
         except Exception as error:
-            self.waiting = set()
+            self.waiting.clear()
             uninstall()
             _give_up(error)
         else:
@@ -149,25 +155,31 @@ class _Hook:
                 uninstall()
 
     def _begin(self) -> None:
+        if TRIGGER not in self.waiting:
+            return
         from wsdirect import settings
 
         settings.current()  # a bad setting shows here, before anything is changed
         from wsdirect.front import enable
 
+        self.waiting.intersection_update(enable.HOOKED_MODULES)
         self._front = enable
-        names = enable.HOOKED_MODULES
-        # Before the look at sys.modules: another thread may be importing one of them.
-        self.waiting = {name for name in names if name != TRIGGER}
-        enable.graft_module(TRIGGER)
-        for name in names:
+        self._graft(TRIGGER)
+        for name in enable.HOOKED_MODULES:
             module = sys.modules.get(name)
-            if name == TRIGGER or module is None:
+            if module is None:
                 continue
-            if getattr(getattr(module, "__spec__", None), "_initializing", False):
-                continue  # its own import, in this thread or another, passes word
-            if name in self.waiting:
-                self.waiting.discard(name)
-                enable.graft_module(name)
+            # A module that is still being executed, in this thread or another, comes later.
+            spec = getattr(module, "__spec__", None)
+            if name in self._here or not getattr(spec, "_initializing", False):
+                self._graft(name)
+
+    def _graft(self, name: str) -> None:
+        try:
+            self.waiting.remove(name)
+        except KeyError:
+            return  # done, or another thread is at it
+        self._front.graft_module(name)
 
 
 def _give_up(error: Exception) -> None:

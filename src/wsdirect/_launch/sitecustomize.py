@@ -4,8 +4,9 @@ The launcher puts this directory at the head of PYTHONPATH, so `site` imports th
 of a `sitecustomize` of the user's.  It readies the switch and then imports the next
 `sitecustomize` on the path in its own stead, as if this one were not there.
 
-Any Python that finds PYTHONPATH in its environment comes here, of any age and from any virtual
-environment: what is written here runs on all of them, and does nothing where wsdirect is missing.
+Any Python that finds PYTHONPATH in its environment comes here, of any age (Python 2 included) and
+from any virtual environment: so this is written in the syntax of all of them, and does nothing
+where wsdirect is missing.
 `python -I`, `-E` and `-S` ignore PYTHONPATH or `site`: such programs stay on TCP.
 """
 
@@ -13,7 +14,7 @@ import os
 import sys
 
 if __name__ == "sitecustomize":
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):  # noqa: UP036 - see above
         try:
             from wsdirect import _launch
         except ImportError:
@@ -29,7 +30,7 @@ if __name__ == "sitecustomize":
     for _i in reversed(_places):
         del sys.path[_i]
     try:
-        import sitecustomize
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
     finally:
         # Back where it was: programs that build their children's PYTHONPATH from sys.path keep it.
         if _places and _here not in sys.path:

@@ -17,8 +17,7 @@ from wsdirect.spi.errors import WSAError, WsaErrorCode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["WSAOVERLAPPED", "Event"]
 

@@ -58,7 +58,7 @@ def make_version(major: int, minor: int) -> int:
 class _Structure:
     """Comparison and display by members."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _members(self) -> list[tuple[str, object]]:
         return [(name, getattr(self, name)) for name in self.__slots__]
@@ -93,7 +93,9 @@ class WSPDATA(_Structure):
         self, wVersion: int, szDescription: str = "", wHighVersion: int | None = None
     ) -> None:
         if len(szDescription) > constants.WSPDESCRIPTION_LEN:
-            raise ValueError(f"szDescription has more than {constants.WSPDESCRIPTION_LEN} characters")
+            raise ValueError(
+                f"szDescription has more than {constants.WSPDESCRIPTION_LEN} characters"
+            )
         self.wVersion = wVersion
         self.wHighVersion = wVersion if wHighVersion is None else wHighVersion
         self.szDescription = szDescription
@@ -224,7 +226,7 @@ class WSABUFEX(tuple["Buffer", int]):
 
     __slots__ = ()
 
-    def __new__(cls, buf: WSABUF, handle: int) -> WSABUFEX:
+    def __new__(cls, buf: WSABUF, handle: int) -> WSABUFEX:  # noqa: D102
         return super().__new__(cls, (buf, handle))
 
     def __getnewargs__(self) -> tuple[WSABUF, int]:

@@ -305,8 +305,8 @@ def _print(result: dict[str, Any]) -> None:
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     yield (
-        f"{size_text(result['bytes'])} from http.server to urllib, both unmodified, "
-        f"median of {result['rounds']} rounds"
+        f"{size_text(result['bytes'])} from http.server to urllib, both unmodified; "
+        f"median of {result['rounds']}"
     )
     yield ""
     rows = [("", "path", "over the loopback", "seconds", "per second")]
@@ -324,7 +324,8 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
     yield from lines
     yield ""
     ratio = result["ratio"]
-    yield f"{ratio:.1f} times as fast" if ratio >= 1 else f"slower: {ratio:.2f} times as fast"
+    if result["effective"]:  # else it compares TCP with TCP
+        yield f"{ratio:.1f} times as fast" if ratio >= 1 else f"slower: {ratio:.2f} times as fast"
     yield f"SHA-256 of all {result['sha256_checked']} transfers is the file's"
     if not result["own_network_namespace"]:
         yield "other programs' traffic is in the loopback's bytes: no network namespace to be had"

@@ -124,7 +124,11 @@ def check_core() -> Finding:
     try:
         import wsdirect._core._native as core
     except ImportError as error:
-        return Finding(FAIL, f"not available: {error}", "Reinstall wsdirect for this Python, or build it with a C compiler.")
+        return Finding(
+            FAIL,
+            f"not available: {error}",
+            "Reinstall wsdirect for this Python, or build it with a C compiler.",
+        )
     return Finding(OK, f"available ({os.path.basename(core.__file__ or '?')})")
 
 
@@ -247,12 +251,11 @@ def check_exchange() -> Finding:
 
 def check_page() -> Finding:
     """This process can publish a status page and find it again."""
-    page = status.Page()
-    row = page.open_row(fd=0, role="connect")
+    row = status.page().open_row(fd=0, role="connect")
     try:
         snapshot = status.read_process(os.getpid())
     finally:
-        page.close_row(row)
+        status.page().close_row(row)
     if row < 0 or snapshot is None:
         return Finding(WARN, "status pages do not work", "wsdirect ss will show nothing.")
     return Finding(OK, "status pages can be written and read")

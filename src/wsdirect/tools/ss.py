@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
     found = [
         (snapshot, row)
         for snapshot in status.read_all()
-        for row in snapshot.rows
+        for row in sorted(snapshot.rows, key=lambda row: row.since)
         if options.all or row.role != "listen"
     ]
     if options.json:

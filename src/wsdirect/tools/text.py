@@ -44,11 +44,12 @@ def size_text(count: float) -> str:
     """A number of bytes for people: 0 B, 999 B, 1.5 kB, 2.0 GB (powers of 1000)."""
     if count < 1000:
         return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
+    units = ["PB", "TB", "GB", "MB", "kB"]
+    count /= 1000
+    while count >= 999.95 and len(units) > 1:
         count /= 1000
-        if count < 999.95:
-            break
-    return f"{count:.1f} {unit}"
+        units.pop()
+    return f"{count:.1f} {units[-1]}"
 
 
 def age_text(seconds: float) -> str:

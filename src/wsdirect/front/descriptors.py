@@ -1,0 +1,134 @@
+"""Functions of os that take a descriptor: read, write, close, dup and their kin.
+
+multiprocessing's connections, CGI servers and others use a socket's descriptor with them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from wsdirect._core import native
+from wsdirect.front.sockets import released
+from wsdirect.switch import listen
+from wsdirect.switch.connection import connections, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from wsdirect._core._native import Stream
+
+_os_close = os.close
+_os_closerange = os.closerange
+_os_dup = os.dup
+_os_dup2 = os.dup2
+SENDFILE_CHUNK = 1 << 16
+
+
+def _timeout(fd: int) -> float | None:
+    return None if os.get_blocking(fd) else 0.0
+
+
+def read(fd: int, length: int, /) -> bytes:
+    """os.read on a switched connection."""
+    if length < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    stream = connections[fd].stream
+    stream.wait_readable(0 if not os.get_blocking(fd) else None)
+    return stream.recv(min(length, max(1, stream.available())), _timeout(fd))
+
+
+def write(fd: int, data: Any, /) -> int:
+    """os.write on a switched connection."""
+    return _write_all(connections[fd].stream, memoryview(data).cast("B"), os.get_blocking(fd))
+
+
+def _write_all(stream: Stream, view: memoryview, blocking: bool) -> int:
+    """As write(2): a blocking descriptor takes everything."""
+    done = 0
+    while True:
+        done += stream.send(view[done:], None if blocking else 0.0)
+        if done >= len(view) or not blocking:
+            return done
+
+
+def readv(fd: int, buffers: Iterable[Any], /) -> int:
+    """os.readv on a switched connection."""
+    stream = connections[fd].stream
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    if os.get_blocking(fd):
+        stream.wait_readable(None)
+    return stream.recv_scatter(views)
+
+
+def writev(fd: int, buffers: Iterable[Any], /) -> int:
+    """os.writev on a switched connection."""
+    return write(fd, b"".join(bytes(buffer) for buffer in buffers))
+
+
+def sendfile(*args: Any, **kwargs: Any) -> int:
+    """os.sendfile to a switched connection: every caller of it can do without, and does."""
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def close(fd: int) -> None:
+    """os.close: ends what hangs on the descriptor."""
+    if fd in connections or fd in plain or fd in listen.listening:
+        released(fd)
+    _os_close(fd)
+
+
+def closerange(fd_low: int, fd_high: int, /) -> None:
+    """os.closerange."""
+    for fd in [*connections, *plain, *listen.listening]:
+        if fd_low <= fd < fd_high:
+            released(fd)
+    _os_closerange(fd_low, fd_high)
+
+
+def dup(fd: int, /) -> int:
+    """os.dup: the new number stands for the same connection."""
+    made = _os_dup(fd)
+    share(fd, made)
+    return made
+
+
+def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    """os.dup2."""
+    if fd != fd2:
+        released(fd2)
+    made = _os_dup2(fd, fd2, inheritable)
+    if fd != fd2:
+        share(fd, made)
+    return made
+
+
+def share(fd: int, made: int) -> None:
+    """`made` is a new descriptor for what `fd` stands for."""
+    known = connections.get(fd)
+    if known is not None:
+        known.bind(made)
+    elif fd in listen.listening:
+        listen.listening.add(made)
+
+
+def socket_dup(original: Callable[[int], int]) -> Callable[[int], int]:
+    """_socket.dup, as socket.dup() and fromfd() use it."""
+
+    def dup(fd: int, /) -> int:
+        made = original(fd)
+        share(fd, made)
+        return made
+
+    return dup
+
+
+def grafts() -> dict[str, Any]:
+    """What to set in os."""
+    assert native is not None
+    guarded = {"read": read, "write": write, "readv": readv, "writev": writev, "sendfile": sendfile}
+    found = {name: native.guard(getattr(os, name), new) for name, new in guarded.items()}
+    found.update(close=close, closerange=closerange, dup=dup, dup2=dup2)
+    return found

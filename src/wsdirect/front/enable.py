@@ -1,0 +1,195 @@
+"""Putting the grafts in, module by module, and taking them out."""
+
+from __future__ import annotations
+
+import sys
+
+from wsdirect import reasons, settings
+from wsdirect._core import missing, native
+from wsdirect.front import grafts
+from wsdirect.switch import policy
+from wsdirect.switch.say import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+HOOKED_MODULES = ("socket", "select", "selectors", "ssl")
+"""Modules that the launcher's import hook reports with graft_module()."""
+
+PATCHERS = ("gevent", "eventlet")
+
+
+def graft_module(name: str) -> None:
+    """Graft a module that has just been imported; unknown names do nothing."""
+    how = _GRAFTS.get(name)
+    if how is None or native is None:
+        if native is None:
+            say("error", f"{missing}; connections stay on TCP")
+        return
+    how(sys.modules[name])
+
+
+def enable() -> None:
+    """Switch this process's TCP connections from now on, where both ends can.
+
+    Errors:
+        SettingError (ValueError): a WSDIRECT_* variable is wrong.
+        ImportError: the compiled core is missing.
+    """
+    settings.current()
+    if native is None:
+        raise ImportError(missing)
+    import select
+    import socket
+
+    graft_module(select.__name__)
+    graft_module(socket.__name__)
+    for name in HOOKED_MODULES:
+        if name in sys.modules:
+            graft_module(name)
+
+
+def disable() -> None:
+    """Make no switched connections from now on; those that exist go on."""
+    policy.switching = False
+
+
+def is_switched(sock: Any) -> bool:
+    """Whether this connected socket bypasses TCP at this moment."""
+    if native is None:
+        return False
+    from wsdirect.switch.connection import connections
+
+    return sock.fileno() in connections
+
+
+def info(sock: Any) -> dict[str, Any]:
+    """Path, reason, provider, role, addresses, peer process and traffic of a socket."""
+    fd = sock.fileno()
+    if native is not None:
+        from wsdirect.switch.connection import connections, plain
+
+        known = connections.get(fd)
+        if known is not None:
+            sent, received = known.stream.traffic
+            return {
+                "path": known.provider,
+                "reason": reasons.SWITCHED.code,
+                "provider": known.provider,
+                "role": known.role,
+                "local": known.shown_local(),
+                "peer": known.shown_peer(),
+                "peer_pid": known.peer_pid,
+                "sent": sent,
+                "received": received,
+            }
+        seen = plain.get(fd)
+        if seen is not None:
+            return {"path": "tcp", "reason": seen.reason.code}
+    objection = policy.objection()
+    return {"path": "tcp", "reason": (objection or reasons.SWITCHED_OFF).code}
+
+
+def _other_patcher() -> str | None:
+    for name in PATCHERS:
+        monkey = sys.modules.get(f"{name}.monkey") or sys.modules.get(f"{name}.patcher")
+        if monkey is None:
+            continue
+        patched: Callable[[str], bool] | None = getattr(monkey, "is_module_patched", None)
+        if patched is None or patched("socket"):
+            return name
+    return None
+
+
+def _graft_socket(socket: Any) -> None:
+    other = _other_patcher()
+    if other is not None:
+        say("error", f"{other} has patched the socket module: connections stay on TCP")
+        return
+    from wsdirect import status
+    from wsdirect.front import descriptors, pollers, processes, sockets
+    from wsdirect.switch import handover
+
+    assert native is not None
+    now = settings.current()
+    native.set_spin_limit(now.spin_us)
+    cls = socket.socket
+    methods = native.socket_methods(cls, handover.move_to_tcp)
+    sockets.self_recv = methods["recv"]
+    sockets.self_recv_into = methods["recv_into"]
+    sockets.self_send = methods["send"]
+    for name in ("connect", "connect_ex", "_accept", "getsockname", "getpeername", "bind"):
+        methods[name] = getattr(sockets, name)
+    for name in ("setsockopt", "getsockopt", "recvfrom", "recvfrom_into", "sendto", "recvmsg"):
+        methods[name] = getattr(sockets, name)
+    for name in ("recvmsg_into", "shutdown", "__del__"):
+        methods[name] = getattr(sockets, name)
+    methods["listen"] = sockets.listen_
+    methods["_real_close"] = sockets.make_real_close(cls._real_close)
+    methods["__init__"] = sockets.make_init(cls.__init__)
+    for name, method in methods.items():
+        original = getattr(cls, name)
+        if name not in HOT:
+            method = grafts.like(original)(method)
+        grafts.graft(cls, name, method)
+    grafts.graft(socket, "dup", descriptors.socket_dup(socket.dup))
+    import os
+
+    for name, function in descriptors.grafts().items():
+        original = getattr(os, name)
+        grafts.graft(os, name, grafts.like(original)(function) if name in PYTHON_OS else function)
+    if pollers.offers.add not in sockets.began:
+        sockets.began.append(pollers.offers.add)
+        sockets.began.append(pollers.moved)
+        handover.moved.append(pollers.moved)
+    processes.register()
+    native.count_process_into(status.page().counters)
+    policy.switching = True
+
+
+HOT = ("recv", "recv_into", "send", "sendall", "sendmsg")
+PYTHON_OS = ("close", "closerange", "dup", "dup2")
+
+
+def _graft_select(select: Any) -> None:
+    from wsdirect.front import pollers
+
+    grafts.graft(select, "select", grafts.like(select.select)(pollers.select))
+    grafts.graft(select, "poll", grafts.like(select.poll)(pollers.poll))
+    for which, poll in ((pollers.epolls, pollers.epoll_poll), (pollers.polls, pollers.poll_poll)):
+        for name, method in {**pollers.methods_of(which), "poll": poll}.items():
+            grafts.graft(which.kind, name, grafts.like(getattr(which.kind, name))(method))
+    grafts.graft(pollers.epolls.kind, "__init__", pollers.epoll_init)
+    close = grafts.like(pollers.epolls.kind.close)(pollers.epoll_close)  # type: ignore[attr-defined]
+    grafts.graft(pollers.epolls.kind, "close", close)
+
+
+def _graft_selectors(selectors: Any) -> None:
+    """Classes that took their select or poll from the select module when they were made."""
+    import select
+
+    for name, attribute in (("PollSelector", "poll"), ("SelectSelector", "select")):
+        cls = getattr(selectors, name, None)
+        if cls is None:
+            continue
+        if attribute == "poll":
+            grafts.graft(cls, "_selector_cls", select.poll)
+        elif not hasattr(cls._select, "__self__"):
+            grafts.graft(cls, "_select", staticmethod(select.select))
+
+
+def _graft_ssl(ssl: Any) -> None:
+    """TLS over a switched connection: one graft, see tls."""
+    from wsdirect.front import tls
+
+    tls.graft(ssl)
+
+
+_GRAFTS: dict[str, Callable[[Any], None]] = {
+    "socket": _graft_socket,
+    "select": _graft_select,
+    "selectors": _graft_selectors,
+    "ssl": _graft_ssl,
+}

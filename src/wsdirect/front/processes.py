@@ -1,0 +1,34 @@
+"""fork: both processes hold every switched connection, each has its own listeners and status page."""
+
+from __future__ import annotations
+
+import os
+
+from wsdirect._core import native
+from wsdirect.front import pollers
+from wsdirect.switch import connection, listen
+from wsdirect.switch.ports import pool
+
+_registered = False
+
+
+def _before() -> None:
+    assert native is not None
+    native.before_fork()
+
+
+def _in_child() -> None:
+    assert native is not None
+    native.after_fork_child()
+    listen.after_fork_child()
+    pool.forget()
+    pollers.after_fork_child()
+    connection.after_fork_child()
+
+
+def register() -> None:
+    """Once per process; hooks cannot be taken back, and do nothing where nothing is switched."""
+    global _registered
+    if not _registered:
+        _registered = True
+        os.register_at_fork(before=_before, after_in_child=_in_child)

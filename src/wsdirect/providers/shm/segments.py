@@ -1,0 +1,212 @@
+"""Segments of shared memory: those of our own to offer slots of, and those that clients sent us.
+
+A segment is shared with one peer process only, as whoever maps it can read all its slots.  A
+connecting process keeps a pool per server process, so that a connection usually needs neither a
+new segment nor a message to pass one.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from wsdirect import settings
+from wsdirect._core import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from wsdirect._core import _native
+
+    Segment = _native.Segment
+    Stream = _native.Stream
+
+__all__ = ["AdoptedSegments", "Reservation", "SegmentPool"]
+
+_SERVERS_MAX: Final = 64
+"""Server processes whose segments are kept."""
+_ADOPTED_MAX: Final = 64
+_TELL_AGAIN: Final = 1.0
+"""Seconds after which a segment is passed once more with an offer.
+
+The server may have dropped it, or be another process under the same number.
+"""
+
+_core: Any = native  # None without the compiled core: then no provider starts
+
+
+class Reservation:
+    """A slot taken for an offer.
+
+    Attributes:
+        segment: Where the slot is.
+        slot: Its number.
+        generation: Which use of the slot this is.
+        server: Process number of the server that the segment is shared with; None: no one's yet.
+        new: The server may not have the segment: its descriptor has to go along.
+    """
+
+    __slots__ = ("generation", "new", "segment", "server", "slot")
+
+    def __init__(self, segment: Segment, slot: int, server: int | None, new: bool) -> None:
+        self.segment = segment
+        self.slot = slot
+        self.generation = segment.generation(slot)
+        self.server = server
+        self.new = new
+
+    def cancel(self) -> None:
+        """Give the slot back; only while nobody can have attached to it."""
+        stream: Stream = _core.Stream.offer(self.segment, self.slot, -1, None)
+        stream.revoke()  # the slot is free when the stream object is gone
+
+
+class _Server:
+    """The segments shared with one server process, and when each was last passed to it."""
+
+    __slots__ = ("segments", "told")
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.told: dict[int, float] = {}
+
+
+class SegmentPool:
+    """The segments that this process made."""
+
+    def __init__(self) -> None:
+        self._servers: dict[int, _Server] = {}
+        # slots of segments that no process has seen: left over from connects to nobody
+        self._spare: list[Reservation] = []
+
+    def reserve(self, server: int | None) -> Reservation:
+        """Take a slot for an offer.
+
+        Args:
+            server: Process number that will probably answer; None if that is not known.
+
+        Errors:
+            OSError: no memory or descriptor for another segment.
+        """
+        known = self._servers.get(server) if server is not None else None
+        if known is not None:
+            for segment in known.segments:
+                slot = segment.take()
+                if slot >= 0:
+                    # Number 0 stands for all processes of other process namespaces.
+                    new = server == 0 or monotonic() - known.told[segment.id] > _TELL_AGAIN
+                    return Reservation(segment, slot, server, new)
+        try:
+            return self._spare.pop()
+        except IndexError:
+            chosen = settings.current()
+            segment = _core.Segment.create(slots=chosen.slots, ring=chosen.ring)
+            return Reservation(segment, segment.take(), None, True)
+
+    def fits(self, reservation: Reservation, server: int) -> bool:
+        """Whether a reservation may be used with the server that answered."""
+        return reservation.server is None or reservation.server == server
+
+    def release(self, reservation: Reservation) -> None:
+        """Take back a reservation that was offered to nobody."""
+        if reservation.server is None and not self._spare:
+            self._spare.append(reservation)
+        else:
+            reservation.cancel()
+
+    def passed(self, reservation: Reservation, server: int) -> None:
+        """Note that the server gets the segment's descriptor with this offer."""
+        known = self._servers.get(server)
+        if known is None:
+            if len(self._servers) >= _SERVERS_MAX:
+                self._forget_one()
+            known = self._servers[server] = _Server()
+        segment = reservation.segment
+        if segment.id not in known.told:
+            known.segments.append(segment)
+        known.told[segment.id] = monotonic()
+        reservation.server = server
+
+    def _forget_one(self) -> None:
+        """Drop the segments of a dead server, or of the one known longest.
+
+        Connections that still use them keep them mapped.
+        """
+        oldest = next(iter(self._servers))
+        for server in self._servers:
+            if not _lives(server):
+                oldest = server
+                break
+        del self._servers[oldest]
+
+    def own(self, segment_id: int) -> Segment | None:
+        """A segment of ours that was offered to this same process."""
+        known = self._servers.get(os.getpid())
+        if known is not None:
+            for segment in known.segments:
+                if segment.id == segment_id:
+                    return segment
+        return None
+
+    def clear(self) -> None:
+        """Start anew, as in a forked child: the slots are the parent's."""
+        self._servers.clear()
+        self._spare.clear()
+
+
+class AdoptedSegments:
+    """The segments that clients passed to this process, by (process number, segment id)."""
+
+    def __init__(self) -> None:
+        self._segments: dict[tuple[int, int], Segment] = {}
+
+    def find(self, client: int, segment_id: int) -> Segment | None:
+        """The segment, if this client has passed it and it was not dropped since."""
+        return self._segments.get((client, segment_id))
+
+    def adopt(self, client: int, segment_id: int, descriptor: int) -> Segment:
+        """Map a segment that a client passed.
+
+        Args:
+            client: Process number of the client, from the kernel.
+            segment_id: What the offer calls it.
+            descriptor: The memfd; stays the caller's.
+
+        Errors:
+            ValueError: it is no segment, or not the one of the offer.
+            OSError: it cannot be mapped.
+        """
+        segment: Segment = _core.Segment.adopt(descriptor)
+        if segment.id != segment_id:
+            raise ValueError("the segment is not the one that was offered")
+        if len(self._segments) >= _ADOPTED_MAX:
+            self._forget_some()
+        self._segments[client, segment_id] = segment
+        return segment
+
+    def _forget_some(self) -> None:
+        """Drop what dead clients left, or else the oldest.
+
+        A client that lives passes its segment again when it next connects after a second, and a
+        connection in use keeps its memory mapped.
+        """
+        dead = [key for key in self._segments if not _lives(key[0])]
+        for key in dead or [next(iter(self._segments))]:
+            del self._segments[key]
+
+    def clear(self) -> None:
+        """Unmap all that no connection uses."""
+        self._segments.clear()
+
+
+def _lives(process: int) -> bool:
+    if process == 0:
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

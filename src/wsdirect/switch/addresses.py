@@ -1,0 +1,92 @@
+"""Addresses as sockets show them, and as the switch compares them.
+
+A socket of family AF_INET6 shows an IPv4 peer as ::ffff:1.2.3.4; for the switch both are the host
+"1.2.3.4", because that is the address that a listener of either family is reached at.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Endpoint = tuple[str, int]  # normalized host, port
+
+AF_INET = _socket.AF_INET
+AF_INET6 = _socket.AF_INET6
+MAPPED = "::ffff:"
+KNOWN_FOR = 1.0  # seconds that an answer of is_local() is believed
+
+_local: dict[str, tuple[bool, float]] = {}
+
+
+def endpoint_of(sockaddr: tuple[Any, ...]) -> Endpoint | None:
+    """Normalized (host, port) of a socket address; None for one with a scope (link-local)."""
+    host: str = sockaddr[0]
+    if len(sockaddr) > 3 and sockaddr[3]:
+        return None
+    if "%" in host:
+        return None
+    if host.startswith(MAPPED) and "." in host:
+        host = host[len(MAPPED) :]
+    return host, sockaddr[1]
+
+
+def numeric(host: str, family: int) -> bool:
+    """Whether this is an address of that family, not a name to look up."""
+    try:
+        _socket.inet_pton(family, host)
+    except OSError:
+        return False
+    return True
+
+
+def shown(family: int, endpoint: Endpoint) -> tuple[Any, ...]:
+    """The address as a socket of that family shows it."""
+    host, port = endpoint
+    if family == AF_INET:
+        return host, port
+    if ":" not in host:
+        host = MAPPED + host
+    return host, port, 0, 0
+
+
+def family_of(host: str) -> int:
+    """The family that carries packets to this host."""
+    return AF_INET6 if ":" in host else AF_INET
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether this stands for every address of the host."""
+    return host in ("0.0.0.0", "::")
+
+
+def is_local(host: str) -> bool:
+    """Whether this host has that address; asked of the kernel at most once a second each."""
+    if host.startswith("127.") or host == "::1":
+        return True
+    now = time.monotonic()
+    known = _local.get(host)
+    if known is not None and known[1] > now:
+        return known[0]
+    with _socket.socket(family_of(host), _socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+            answer = True
+        except OSError as error:
+            answer = error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL)
+    if len(_local) > 1000:
+        _local.clear()
+    _local[host] = answer, now + KNOWN_FOR
+    return answer
+
+
+def source_for(host: str) -> str:
+    """The address that the kernel gives a socket of ours which connects to this local address."""
+    if host.startswith("127."):
+        return "127.0.0.1"
+    return host  # the local table's routes carry the address itself as preferred source

@@ -1,0 +1,128 @@
+"""The active side: a connecting TCP socket becomes a switched connection, or does not.
+
+The SAN attempt comes first and costs one connect to a name that exists or does not; whoever has no
+switched listener there is refused at once and the socket, untouched, goes on to TCP.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from wsdirect import reasons, settings
+from wsdirect.reasons import Reason
+from wsdirect.spi.constants import SOL_SOCKET
+from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.spi.native import SO_NATIVE_STREAM
+from wsdirect.switch import addresses, policy
+from wsdirect.switch.connection import Connection, move_descriptor, peer_pid_of
+from wsdirect.switch.options import carried
+from wsdirect.switch.ports import Lease, pool
+from wsdirect.switch.routes import Route, route_to
+from wsdirect.switch.say import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wsdirect.switch.addresses import Endpoint
+
+TCP_CLOSE = 7  # a socket that has neither connected nor listened
+
+# What the provider's refusal means for the user.
+REASON_OF = {
+    WsaErrorCode.WSAETIMEDOUT: reasons.NO_LISTENER,
+    WsaErrorCode.WSAECONNREFUSED: reasons.BACKLOG_FULL,
+    WsaErrorCode.WSAEWOULDBLOCK: reasons.BACKLOG_FULL,
+    WsaErrorCode.WSAEACCES: reasons.FOREIGN_UID,
+    WsaErrorCode.WSAENOBUFS: reasons.OUT_OF_SLOTS,
+}
+
+
+def is_fresh(sock: Any) -> bool:
+    """Whether a TCP socket has not been connected, or tried to, yet."""
+    info = _socket.socket.getsockopt(sock, _socket.IPPROTO_TCP, _socket.TCP_INFO, 1)
+    return bool(info[0] == TCP_CLOSE)
+
+
+def try_switch(sock: Any, sockaddr: tuple[Any, ...]) -> Reason:
+    """Try to connect a fresh TCP socket over a SAN; SWITCHED, or why it goes on as it was.
+
+    `sockaddr` has a numeric host.  The descriptor number stays; what it stands for changes.
+    """
+    no = policy.objection()
+    if no is not None:
+        return no
+    endpoint = addresses.endpoint_of(sockaddr)
+    if endpoint is None:
+        return reasons.REMOTE_PEER
+    if addresses.is_wildcard(endpoint[0]):  # the kernel, too, takes it for this host
+        endpoint = ("::1" if endpoint[0] == "::" else "127.0.0.1"), endpoint[1]
+    no = policy.objection_to(endpoint)
+    if no is not None:
+        return no
+    route = route_to(endpoint[0])
+    if isinstance(route, Reason):
+        return route
+    return _connect(sock, route, endpoint)
+
+
+def _local_name(sock: Any, endpoint: Endpoint) -> tuple[Endpoint, Lease | None]:
+    """The name that TCP would give the socket: its own if the program bound it, else a pooled port."""
+    bound = addresses.endpoint_of(_socket.socket.getsockname(sock))
+    if bound is not None and bound[1] != 0:
+        host = bound[0] if not addresses.is_wildcard(bound[0]) else addresses.source_for(endpoint[0])
+        return (host, bound[1]), None
+    lease = pool.lease(addresses.source_for(endpoint[0]), endpoint)
+    return (lease.host, lease.port), lease
+
+
+def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
+    provider = route.provider
+    assert route.native is not None
+    local, lease = _local_name(sock, endpoint)
+    descriptor = -1
+    try:
+        descriptor = provider.WSPSocket(
+            addresses.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP, route.info
+        )
+        provider.WSPBind(descriptor, local)
+        provider.WSPSetSockOpt(descriptor, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+        provider.WSPConnect(descriptor, endpoint)
+        stream = route.native.stream(descriptor)
+    except WSAError as error:
+        if descriptor >= 0 and error.winerror != WsaErrorCode.WSAENOTSOCK:
+            provider.WSPCloseSocket(descriptor)
+        if lease is not None:
+            pool.release(lease)
+        reason = REASON_OF.get(WsaErrorCode(error.winerror), reasons.PROVIDER_FAILED)
+        say("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}", once=False)
+        return reason
+    _adopt(sock, route, stream, local, endpoint, lease)
+    return reasons.SWITCHED
+
+
+def _adopt(
+    sock: Any, route: Route, stream: Any, local: Endpoint, endpoint: Endpoint, lease: Lease | None
+) -> None:
+    """Put the stream's bell in the place of the TCP socket."""
+    options = carried(sock)
+    fd = sock.fileno()
+    connection = Connection(
+        stream,
+        family=sock.family,
+        role="connect",
+        provider=route.name,
+        local=local,
+        peer=endpoint,
+        options=options,
+        lease=lease,
+    )
+    connection.peer_pid = peer_pid_of(stream.fd)
+    if lease is None:
+        # bound by the program: the bound socket lives on, or another could take its port
+        connection.companion = os.dup(fd)
+    move_descriptor(stream.fd, fd)
+    stream.fd = fd
+    stream.strict = settings.current().strict
+    connection.bind(fd)

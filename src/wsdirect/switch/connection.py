@@ -1,0 +1,224 @@
+"""What is known of a connection once it has begun, by descriptor number.
+
+A switched connection may hang on several descriptors of this process (dup); it ends with the last.
+Plain TCP connections have a record too, so that `wsdirect ss` can show them with their reason.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from wsdirect import reasons, status
+from wsdirect._core import native
+from wsdirect.switch.addresses import shown
+from wsdirect.switch.options import Options, linger_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from wsdirect._core._native import Stream
+    from wsdirect.reasons import Reason
+    from wsdirect.switch.addresses import Endpoint
+    from wsdirect.switch.ports import Lease
+
+SO_PEERCRED = 17
+_close = os.close  # the front may graft os.close
+
+
+class Connection:
+    """A switched connection's end in this process."""
+
+    __slots__ = (
+        "companion",
+        "family",
+        "fds",
+        "lease",
+        "local",
+        "options",
+        "peer",
+        "peer_pid",
+        "provider",
+        "role",
+        "row",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        family: int,
+        role: str,
+        provider: str,
+        local: Endpoint,
+        peer: Endpoint,
+        options: dict[tuple[int, int], bytes],
+        lease: Lease | None = None,
+    ) -> None:
+        self.stream = stream
+        self.family = family
+        self.role = role
+        self.provider = provider
+        self.local = local
+        self.peer = peer
+        self.lease = lease
+        self.options = Options(family, options)
+        self.fds: set[int] = set()
+        self.row = -1
+        self.peer_pid = 0
+        self.companion = -1  # the TCP socket that the program bound, kept for its port
+
+    def shown_local(self) -> tuple[Any, ...]:
+        """What getsockname says."""
+        return shown(self.family, self.local)
+
+    def shown_peer(self) -> tuple[Any, ...]:
+        """What getpeername says."""
+        return shown(self.family, self.peer)
+
+    def bind(self, fd: int) -> None:
+        """Hang the connection on a(nother) descriptor of this process."""
+        assert native is not None
+        connections[fd] = self
+        native.table_bind(fd, self.stream)
+        if not self.fds:
+            self.stream.fd = fd
+            self._open_row(fd)
+        self.fds.add(fd)
+
+    def _open_row(self, fd: int) -> None:
+        page = status.page()
+        self.row = page.open_row(
+            fd=fd,
+            role=self.role,
+            path=self.provider,
+            reason=reasons.SWITCHED.number,
+            provider=self.provider,
+            local=self.local,
+            peer=self.peer,
+            peer_pid=self.peer_pid,
+        )
+        self.stream.count_into(page.traffic(self.row))
+
+    def close_row(self) -> None:
+        """Take the connection off the status page."""
+        if self.row >= 0:
+            self.stream.count_alone()
+            status.page().close_row(self.row)
+            self.row = -1
+
+    def release(self, fd: int) -> None:
+        """The descriptor is about to be closed, or is not this connection's any more."""
+        assert native is not None
+        connections.pop(fd, None)
+        native.table_drop(fd)
+        self.fds.discard(fd)
+        if self.fds:
+            if self.stream.fd == fd:
+                self.stream.fd = next(iter(self.fds))
+            return
+        self.close_row()
+        self.stream.close(linger_of(self.options.values))
+        self._end_lease()
+
+    def leave(self, fds: list[int]) -> None:
+        """The descriptors go on as something else (TCP); the stream was revoked."""
+        assert native is not None
+        for fd in fds:
+            connections.pop(fd, None)
+            native.table_drop(fd)
+        self.fds.clear()
+        self.close_row()
+
+    def _end_lease(self) -> None:
+        if self.companion >= 0:
+            _close(self.companion)
+            self.companion = -1
+        if self.lease is not None:
+            from wsdirect.switch.ports import pool
+
+            pool.release(self.lease)
+            self.lease = None
+
+
+class Plain:
+    """A TCP connection, or a listener, that this process's front has seen."""
+
+    __slots__ = ("reason", "row")
+
+    def __init__(self, row: int, reason: Reason) -> None:
+        self.row = row
+        self.reason = reason
+
+
+connections: dict[int, Connection] = {}
+plain: dict[int, Plain] = {}
+
+
+def note_plain(
+    fd: int,
+    role: str,
+    reason: Reason,
+    local: tuple[Any, ...] | None = None,
+    peer: tuple[Any, ...] | None = None,
+) -> None:
+    """Put a connection that stays on TCP on the status page."""
+    forget_plain(fd)
+    row = status.page().open_row(
+        fd=fd, role=role, path="tcp", reason=reason.number, local=local, peer=peer
+    )
+    plain[fd] = Plain(row, reason)
+
+
+def forget_plain(fd: int) -> None:
+    """The descriptor is closed, or is something else now."""
+    known = plain.pop(fd, None)
+    if known is not None:
+        status.page().close_row(known.row)
+
+
+def peer_pid_of(bell: socket.socket | int) -> int:
+    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
+    import _socket
+
+    probe = _socket.socket(fileno=bell if isinstance(bell, int) else bell.fileno())
+    try:
+        raw = probe.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)
+        return int(struct.unpack("=iII", raw)[0])
+    except (OSError, struct.error):
+        return 0
+    finally:
+        probe.detach()
+
+
+def forget(fd: int) -> None:
+    """A descriptor number was closed, or reused, without its socket object being closed."""
+    known = connections.get(fd)
+    if known is not None:
+        known.release(fd)
+    forget_plain(fd)
+
+
+def move_descriptor(source: int, target: int) -> None:
+    """Make `target` what `source` is, keeping target's blocking mode and inheritance; closes source."""
+    blocking = os.get_blocking(target)
+    inheritable = os.get_inheritable(target)
+    if os.get_blocking(source) != blocking:
+        os.set_blocking(source, blocking)
+    _dup2(source, target, inheritable)
+    _close(source)
+
+
+_dup2 = os.dup2
+
+
+def after_fork_child() -> None:
+    """Give the rows of inherited connections a page of this process's own."""
+    page = status.page()
+    page.after_fork_child()
+    for connection in set(connections.values()):
+        if connection.row >= 0:
+            connection.stream.count_into(page.traffic(connection.row))

@@ -1,0 +1,85 @@
+"""Back to TCP: an offer that nobody took in time, or that was refused, goes on over TCP.
+
+Slow servers, and listeners that ended up with code that knows nothing of the SAN, thus degrade and
+never hang.  What the program has sent so far stands in the ring, for nobody has read any of it; it
+is sent again over a TCP connection that takes the descriptor's place.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import time
+from _thread import RLock
+
+from wsdirect import reasons
+from wsdirect.switch import addresses
+from wsdirect.switch.connection import Connection, connections, move_descriptor, note_plain
+from wsdirect.switch.options import put
+from wsdirect.switch.ports import pool
+from wsdirect.switch.say import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECT_TIMEOUT = 30.0  # seconds; the peer is on this host
+
+moved: list[Callable[[int], None]] = []
+"""Called with each descriptor that stands for something else now: pollers must register it anew."""
+_lock = RLock()
+
+
+def move_to_tcp(fd: int) -> None:
+    """Move the connection on this descriptor to TCP, unless its peer has attached meanwhile.
+
+    OSError as connect() raises it, when TCP cannot reach the peer either.
+    """
+    with _lock:
+        connection = connections.get(fd)
+        if connection is None or not connection.stream.revoke():
+            return
+        expired = connection.stream.offer_deadline
+        late = expired is not None and time.monotonic() >= expired
+        reason = reasons.OFFER_EXPIRED if late else reasons.REFUSED_BY_PEER
+        tcp = _tcp_socket(connection)
+        try:
+            tcp.settimeout(CONNECT_TIMEOUT)
+            tcp.connect(connection.shown_peer())
+            for (level, name), value in connection.options.values.items():
+                if (level, name) not in ((_socket.SOL_SOCKET, _socket.SO_SNDBUF),):
+                    put(tcp, level, name, value)
+            tcp.sendall(connection.stream.pending_out())
+            if connection.stream.write_ended:
+                tcp.shutdown(_socket.SHUT_WR)
+        except BaseException:
+            tcp.close()
+            raise
+        _replace(connection, tcp)
+        say("info", f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}")
+        note_plain(fd, connection.role, reason, connection.local, connection.peer)
+
+
+def _tcp_socket(connection: Connection) -> _socket.socket:
+    """A TCP socket with the connection's local name, where that can be had."""
+    own = -1
+    if connection.companion >= 0:
+        own, connection.companion = connection.companion, -1
+    elif connection.lease is not None and addresses.family_of(connection.local[0]) == connection.family:
+        own = pool.withdraw(connection.lease)
+    if own >= 0:
+        return _socket.socket(connection.family, _socket.SOCK_STREAM, 0, own)
+    return _socket.socket(connection.family, _socket.SOCK_STREAM)
+
+
+def _replace(connection: Connection, tcp: _socket.socket) -> None:
+    fds = list(connection.fds)
+    connection.leave(fds)
+    source = tcp.detach()
+    for fd in fds[1:]:
+        move_descriptor(os.dup(source), fd)
+    move_descriptor(source, fds[0])
+    connection.stream.close()
+    for fd in fds:
+        for tell in moved:
+            tell(fd)

@@ -1,0 +1,261 @@
+"""The passive side: a listening TCP socket that also accepts switched connections.
+
+The TCP listener stays what it is.  Beside it this process listens on the SAN, from the moment the
+program really accepts through the front (its first accept() or its registration with a poller): a
+SAN listener that nobody accepts on would hold clients up, which is worse than TCP.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import select
+import time
+from _thread import RLock
+
+from wsdirect import reasons, settings, status
+from wsdirect.spi.constants import CF_ACCEPT, SOL_SOCKET
+from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.spi.native import SO_NATIVE_STREAM
+from wsdirect.switch import addresses, policy
+from wsdirect.switch.connection import Connection, forget, forget_plain, note_plain, peer_pid_of
+from wsdirect.switch.options import carried, only_v6
+from wsdirect.switch.routes import Route, listening_route
+from wsdirect.switch.say import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wsdirect.spi.structures import AcceptRequest
+    from wsdirect.switch.addresses import Endpoint
+
+BACKLOG = 1024  # the TCP listener's own backlog is not to be read back
+
+_poll = select.poll  # the originals: the front grafts the module's
+_accept = _socket.socket._accept  # type: ignore[attr-defined]
+_lock = RLock()
+
+listening: set[int] = set()
+"""Descriptors on which this process called listen(), or that it has found to listen."""
+listeners: dict[int, Listener] = {}
+"""Those that also accept switched connections, by descriptor of the TCP listener."""
+_unblocked: set[int] = set()  # listeners that we made non-blocking, though the program did not
+
+
+class Listener:
+    """The SAN side of one TCP listener in this process."""
+
+    __slots__ = ("_callee", "_options", "family", "fd", "private", "route", "row", "sans", "turn")
+
+    def __init__(self, fd: int, private: _socket.socket, route: Route, endpoint: Endpoint) -> None:
+        self.fd = fd
+        self.family: int = private.family
+        self.private = private  # our own view of the TCP listener: its time-out is not the program's
+        self.route = route
+        self.turn = False
+        self._callee: Endpoint = endpoint
+        self._options: dict[tuple[int, int], bytes] | None = None
+        self.sans: list[tuple[int, int]] = []  # (provider's descriptor, descriptor to poll)
+        hosts = [endpoint[0]]
+        if endpoint[0] == "::" and not only_v6(private):
+            hosts.append("0.0.0.0")
+        try:
+            for host in hosts:
+                self._listen((host, endpoint[1]))
+        except BaseException:
+            self._close_sans()
+            raise
+        self.row = status.page().open_row(
+            fd=fd, role="listen", path=route.name, provider=route.name, local=endpoint
+        )
+
+    def _listen(self, endpoint: Endpoint) -> None:
+        provider, native = self.route.provider, self.route.native
+        assert native is not None
+        s = provider.WSPSocket(
+            addresses.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP, self.route.info
+        )
+        try:
+            provider.WSPBind(s, endpoint)
+            provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+            provider.WSPListen(s, BACKLOG)
+            self.sans.append((s, native.accept_fileno(s)))
+        except BaseException:
+            provider.WSPCloseSocket(s)
+            raise
+
+    def pollable(self) -> list[int]:
+        """Descriptors whose readability means that a switched connection may be waiting."""
+        return [fd for _, fd in self.sans]
+
+    def options_changed(self) -> None:
+        """The program set an option of the listener: read them anew for the next connection."""
+        self._options = None
+
+    def _condition(self, request: AcceptRequest) -> int:
+        self._callee = request.callee  # a wildcard listener learns which address was meant
+        return CF_ACCEPT
+
+    def take(self) -> tuple[int, tuple[Any, ...]] | None:
+        """A waiting switched connection as (descriptor, peer's address), or None."""
+        provider, native = self.route.provider, self.route.native
+        assert native is not None
+        for s, _ in self.sans:
+            while True:
+                try:
+                    accepted, peer = provider.WSPAccept(s, self._condition)
+                    stream = native.stream(accepted)
+                except WSAError as error:
+                    if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
+                        break
+                    if error.winerror in (WsaErrorCode.WSAEMFILE, WsaErrorCode.WSAENOTSOCK):
+                        raise
+                    continue  # that request came to nothing (withdrawn, foreign): the next one
+                return self._adopt(stream, (peer[0], peer[1]))
+        return None
+
+    def _adopt(self, stream: Any, peer: Endpoint) -> tuple[int, tuple[Any, ...]]:
+        if self._options is None:
+            self._options = carried(self.private)
+        fd: int = stream.fd
+        forget(fd)
+        connection = Connection(
+            stream,
+            family=self.family,
+            role="accept",
+            provider=self.route.name,
+            local=self._callee,
+            peer=peer,
+            options=dict(self._options),
+        )
+        connection.peer_pid = peer_pid_of(fd)
+        os.set_blocking(fd, True)
+        stream.strict = settings.current().strict
+        connection.bind(fd)
+        return fd, connection.shown_peer()
+
+    def take_tcp(self) -> tuple[int, tuple[Any, ...]] | None:
+        """A waiting TCP connection, without blocking, or None."""
+        if os.get_blocking(self.fd):
+            # Another process may take the connection that we were told of: never wait in accept.
+            _unblocked.add(self.fd)
+            os.set_blocking(self.fd, False)
+        try:
+            fd, peer = _accept(self.private)
+        except BlockingIOError:
+            return None
+        forget(fd)
+        note_plain(fd, "accept", reasons.PEER_NOT_SWITCHED, peer=peer)
+        return fd, peer
+
+    def accept(self, timeout: float | None) -> tuple[int, tuple[Any, ...]]:
+        """The next connection of either kind; time-outs and errors as accept() has them."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.turn = not self.turn  # neither kind can starve the other
+            first, second = (self.take, self.take_tcp) if self.turn else (self.take_tcp, self.take)
+            found = first() or second()
+            if found is not None:
+                return found
+            if timeout == 0:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("timed out")
+            poller = _poll()
+            poller.register(self.fd, select.POLLIN)
+            for _, fd in self.sans:
+                poller.register(fd, select.POLLIN)
+            poller.poll(None if left is None else max(1, int(left * 1000 + 0.999)))
+            if listeners.get(self.fd) is not self:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def _close_sans(self) -> None:
+        for s, _ in self.sans:
+            try:
+                self.route.provider.WSPCloseSocket(s)
+            except WSAError as error:
+                say("debug", f"closing a SAN listener: {error}")
+        self.sans = []
+
+    def close(self) -> None:
+        """The program closes its listener: refuse what is queued here."""
+        listeners.pop(self.fd, None)
+        self._close_sans()
+        status.page().close_row(self.row)
+        self.private.detach()  # the descriptor is the program's
+
+
+def borrowed(fd: int) -> _socket.socket:
+    """A socket object on a descriptor of the program's; detach() it, never close it."""
+    return _socket.socket(fileno=fd)
+
+
+def accepting(fd: int) -> Listener | None:
+    """The switched side of a listener that the program accepts on now; None: TCP only."""
+    known = listeners.get(fd)
+    if known is not None or policy.objection() is not None:
+        return known
+    with _lock:
+        known = listeners.get(fd)
+        if known is not None:
+            return known
+        try:
+            private = borrowed(fd)
+        except OSError:
+            return None
+        try:
+            made = _make(fd, private)
+        except (OSError, ValueError) as error:
+            say("info", f"listener on descriptor {fd} accepts TCP only: {error}")
+            made = None
+        if made is None:
+            private.detach()
+            return None
+        forget_plain(fd)
+        listeners[fd] = made
+        return made
+
+
+def _make(fd: int, private: _socket.socket) -> Listener | None:
+    if private.family not in (addresses.AF_INET, addresses.AF_INET6):
+        return None
+    if private.type != _socket.SOCK_STREAM or not private.getsockopt(
+        _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN
+    ):
+        return None
+    endpoint = addresses.endpoint_of(private.getsockname())
+    route = listening_route()
+    if endpoint is None or route is None or policy.objection_to(endpoint) is not None:
+        return None
+    private.settimeout(0.0) if not os.get_blocking(fd) else _own_timeout(fd, private)
+    return Listener(fd, private, route, endpoint)
+
+
+def _own_timeout(fd: int, private: _socket.socket) -> None:
+    _unblocked.add(fd)
+    private.settimeout(0.0)
+
+
+def blocking_again(fd: int) -> None:
+    """Give a listener that is TCP's alone (again) the blocking mode that the program chose."""
+    if fd in _unblocked:
+        _unblocked.discard(fd)
+        os.set_blocking(fd, True)
+
+
+def close_listener(fd: int) -> None:
+    """The descriptor is about to be closed."""
+    listening.discard(fd)
+    _unblocked.discard(fd)
+    known = listeners.get(fd)
+    if known is not None:
+        known.close()
+
+
+def after_fork_child() -> None:
+    """The parent's SAN listeners are not the child's: it makes its own when it accepts."""
+    for known in list(listeners.values()):
+        known.close()
