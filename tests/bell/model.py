@@ -1,24 +1,26 @@
 """The bell protocol as a state machine, and a search through every interleaving of it.
 
 One direction of a connection: producers on one side, consumers on the other.  A step is one access
-to a word of shared memory or to the kernel socket, exactly as csrc/wsd_bell.c and wsd_stream.c make
-them; steps of different threads mix in every order (sequentially consistent; the fences in the C
-code are there to make that the truth).  Bytes are counted, not carried: the ring has `capacity`
-units, every unit is published and consumed by itself, as the C code does with its pieces.
+to a word of shared memory or to the kernel socket, as csrc/wsd_bell.c and csrc/wsd_stream.c make
+them; steps of different threads mix in every order (sequentially consistent: the fences in the C
+code are there to make that true).  Bytes are counted, not carried: the ring has `capacity` units,
+each published and consumed by itself, as the C code does with its pieces.
 
     python -m tests.bell.model            what is proven, over a table of situations
     python -m tests.bell.model --large    the same with bigger bounds
 
-Wherever nobody holds either lock the following has to be true:
+Wherever nobody holds a lock, the following has to hold:
 
 * readable means data, end or death, and data, end or death mean readable.  One hole is allowed in
-  hybrid mode: after a blocking recv that left data unread the word stays QUIET;
+  hybrid mode: after a blocking recv that left data unread, rx stays QUIET;
 * nobody sleeps in poll() while what it waits for is there, hole or not;
 * a socket that polls writable has room, as long as all producers are non-blocking; one that does
   not poll writable is more than half full;
-* the tokens in the socket are [rx = RUNG] + 2 x tx, and what the consumer owes itself (debt).
+* the tokens in the socket are [rx = RUNG] + 2 x tx, plus what the consumer still owes (debt).
 
-Besides, in every state: a thread inside a call can go on, or waits for one that can.
+In every state a thread inside a call can go on, or waits for one that can.  Where somebody may die
+or a bounded wait may give up, the first four may fail for a moment; then the protocol has to find
+back: once the living have come to rest, a few more calls must make the bell exact again.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 QUIET, ARMED, RUNG = range(3)
-FIN_BIT, RESET_BIT, CLOSED_BIT = 1, 2, 4
+FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
 
 # A state is one flat tuple.  First what all threads see ...
 (
@@ -39,28 +41,38 @@ FIN_BIT, RESET_BIT, CLOSED_BIT = 1, 2, 4
     RX,
     TX,
     SOCKET,  # tokens unread in the consumer's socket
-    FIN,  # the producer's half close, in shared memory
+    ENDED,  # the producer's FIN, in shared memory
     DOWN,  # the same in the kernel: the consumer's socket is at its end
     DEBT,
     SLEEPERS,
     GONE,  # the consumer believes that the other side has died
-    BACK,  # fin bits of the other direction: the consumer has closed
-    RESET,  # the kernel told the producer ECONNRESET
-    PRODUCER_LOCK,  # 1 + number of the thread that holds it
+    BACK,  # fin of the other direction: the consumer is closing
+    KILLED,  # a death has happened
+    PRODUCER_LOCK,  # the thread that holds it
     CONSUMER_LOCK,
-    LOOSE,  # somebody died while it held a lock: tokens may be missing or too many for a while
-    SHARED,  # how many these are
-) = range(16)
+    SHARED,
+) = range(15)
 # ... then this much for each thread.
-PC, MODE, LEFT, GOT, OLD, EAT, THEN, AFTER, LOCALS = range(9)
+(
+    PC,
+    MODE,
+    LEFT,  # units still wanted or to be sent
+    GOT,  # something was moved in this call
+    BEFORE,  # what rx was before it was armed
+    EAT,
+    THEN,  # where to go after eating
+    AFTER,  # where to go after coming to rest
+    RESUME,  # where to go after repairing what a dead holder left
+    LOCALS,
+) = range(10)
 
-NOW, BLOCK = range(2)  # MODE: non-blocking (WSD_EXACT) or blocking call
+NOW, BLOCK = range(2)  # MODE: a non-blocking call (WSD_EXACT) or a blocking one
 
 #: Where a thread is between calls, asleep in poll(), or no more.
 AT_REST = frozenset({"idle", "poll_r", "poll_w", "done", "dead"})
 
 State = tuple
-Step = Callable[[list, int], "str | None"]  # new place, or None: cannot move now
+Step = Callable[[list, int], "str | None"]  # (state to change, thread) -> next place; None: cannot
 
 #: What can be taken out of the protocol, to see that the search notices.
 MUTATIONS = (
@@ -76,8 +88,8 @@ MUTATIONS = (
     "quiet although others sleep",
     "sleep without arming",
     "end of the socket taken for death",
-    "no repair of a dead producer's bell",
-    "no repair of a dead consumer's bell",
+    "no repair after a dead producer",
+    "no repair after a dead consumer",
 )
 
 
@@ -92,11 +104,10 @@ class Situation:
     receives: tuple[int, ...] = (1,)
     strict: bool = False
     half_close: bool = False  # a producer may shut down its sending
-    close: bool = False  # a consumer may close the whole connection
+    close: bool = False  # the consumer may close the whole connection
     give_up: bool = False  # bounded waits may end before what they wait for has come
     death: str = ""  # "peer": all producers at once; "producer", "consumer": the first of several
     mutation: str = ""
-    limit: int = 10_000_000
 
 
 @dataclass
@@ -105,29 +116,30 @@ class Finding:
     most_tokens: int = 0
     hole: int = 0  # states with data that nothing announces, as hybrid mode permits
     stale: int = 0  # steps that removed a token that stood for nothing
-    violations: dict[str, list[str]] = field(default_factory=dict)  # kind -> how to get there
+    violations: dict[str, list[str]] = field(default_factory=dict)  # what -> how to get there
 
 
 class Model:
     def __init__(self, situation: Situation):
+        assert situation.mutation in ("", *MUTATIONS), situation.mutation
         self.situation = situation
         self.capacity = situation.capacity
         self.half = situation.capacity // 2
-        assert situation.mutation in ("", *MUTATIONS), situation.mutation
-        count_p = len(situation.producers)
-        self.threads = [SHARED + i * LOCALS for i in range(count_p + len(situation.consumers))]
-        self.producers = self.threads[:count_p]
-        self.consumers = self.threads[count_p:]
+        kinds = situation.producers + situation.consumers
+        self.threads = [SHARED + i * LOCALS for i in range(len(kinds))]
+        self.producers = self.threads[: len(situation.producers)]
+        self.consumers = self.threads[len(situation.producers) :]
         self.exact_producers = all(kind == "now" for kind in situation.producers)
         self.may_be_quiet = not situation.strict and any(k != "now" for k in situation.consumers)
+        self.loose = bool(situation.death) or situation.give_up
         self.stale = 0
+        self.notes: set[str] = set()  # violations seen inside a step
         producing, consuming = self._producer_steps(), self._consumer_steps()
-        self.steps: dict[int, dict[str, tuple[Step, ...]]] = {}
-        for base, kind in zip(self.threads, situation.producers + situation.consumers, strict=True):
-            if base in self.producers:
-                self.steps[base] = {**producing, "idle": self._producer_calls(kind)}
-            else:
-                self.steps[base] = {**consuming, "idle": self._consumer_calls(kind)}
+        self.steps = {}
+        for t, kind in zip(self.threads, kinds, strict=True):
+            calls = self._sends(kind) if t in self.producers else self._receives(kind)
+            table = producing if t in self.producers else consuming
+            self.steps[t] = {**table, "idle": calls}
 
     def without(self, mutation: str) -> bool:
         return self.situation.mutation == mutation
@@ -135,35 +147,44 @@ class Model:
     def initial(self) -> State:
         shared = [0] * SHARED
         shared[RX] = ARMED
-        thread = [0] * LOCALS
-        thread[PC] = "idle"
-        thread[THEN] = thread[AFTER] = ""
+        thread = ["idle", 0, 0, 0, 0, 0, "", "", ""]
         return tuple(shared + thread * len(self.threads))
 
-    # ---- locks -----------------------------------------------------------------------------------
-    # Taken with the first access under it and dropped with the last: nobody can tell the difference.
+    # ---- what all calls share --------------------------------------------------------------------
 
-    def _lock(self, v: list, word: int, t: int) -> bool:
-        holder = v[word]
-        if holder == t:
-            return True
-        if holder == 0:
-            v[word] = t
-            return True
-        return False
-
-    def _idle(self, v: list, t: int) -> str:
-        v[t + MODE] = v[t + LEFT] = v[t + GOT] = v[t + OLD] = v[t + EAT] = 0
-        v[t + THEN] = v[t + AFTER] = ""
+    @staticmethod
+    def _idle(v: list, t: int) -> str:
+        v[t : t + LOCALS] = ["idle", 0, 0, 0, 0, 0, "", "", ""]
         return "idle"
+
+    def _lock(self, v: list, word: int, t: int, here: str) -> str | None:
+        """Take a lock together with the first access under it; nobody can tell the difference.
+
+        "": have it.  A place: have it from a dead thread, go there first.  None: wait.
+        """
+        holder = v[word]
+        if holder in (0, t):
+            v[word] = t
+            return ""
+        if v[holder + PC] != "dead":
+            return None
+        v[word] = t
+        if word == PRODUCER_LOCK:
+            if self.without("no repair after a dead producer"):
+                return ""
+            return "repair_p"
+        if self.without("no repair after a dead consumer"):
+            return ""
+        v[t + RESUME] = here
+        return "look_tx"
 
     # ---- producer: wsd_stream_send, wsd_bell_published, wsd_bell_full, sleep_writable ------------
 
-    def _producer_calls(self, kind: str) -> tuple[Step, ...]:
+    def _sends(self, kind: str) -> tuple[Step, ...]:
         def send(size: int, mode: int) -> Step:
             def step(v: list, t: int) -> str | None:
-                if v[FIN] or v[BACK] or v[RESET]:
-                    return None
+                if v[ENDED] or v[BACK]:
+                    return None  # would fail at once
                 v[t + MODE], v[t + LEFT] = mode, size
                 return "put"
 
@@ -172,28 +193,27 @@ class Model:
         modes = {"now": (NOW,), "block": (BLOCK,), "both": (NOW, BLOCK)}[kind]
         calls = [send(size, mode) for size in self.situation.sends for mode in modes]
         if self.situation.half_close:
-            calls.append(lambda v, t: None if v[FIN] else "fin")
+            calls.append(lambda v, t: None if v[ENDED] else "fin")
         return tuple(calls)
 
-    def _send_tokens(self, v: list, count: int) -> None:
-        if v[BACK] & CLOSED_BIT and v[RESET] is not None and v[DOWN]:
-            return  # EPIPE
-        v[SOCKET] += count
+    @staticmethod
+    def _send_token(v: list) -> None:
+        if not v[BACK] & CLOSED_IN_KERNEL:
+            v[SOCKET] += 1
 
     def _producer_steps(self) -> dict[str, tuple[Step, ...]]:
         capacity, half = self.capacity, self.half
-        no_pending = self.without("no pending bit")
+        pending = 0 if self.without("no pending bit") else 1
 
-        def done(v: list, t: int) -> str:
+        def unlock(v: list, t: int, place: str) -> str:
             v[PRODUCER_LOCK] = 0
-            return self._idle(v, t)
+            return self._idle(v, t) if place == "idle" else place
 
         def put(v: list, t: int) -> str | None:
-            """put_bytes: look at tail."""
-            if not self._lock(v, PRODUCER_LOCK, t):
-                return None
-            if v[TX + 0] is None:
-                raise AssertionError
+            """put_bytes looks at tail."""
+            first = self._lock(v, PRODUCER_LOCK, t, "put")
+            if first != "":
+                return first
             return "short" if v[USED] == capacity else "publish"
 
         def publish(v: list, t: int) -> str:
@@ -206,13 +226,13 @@ class Model:
         def next_piece(v: list, t: int) -> str:
             if v[t + LEFT]:
                 return "put"
-            return "short" if v[t + MODE] == NOW else done(v, t)
+            return "short" if v[t + MODE] == NOW else unlock(v, t, "idle")
 
         def look_rx(v: list, t: int) -> str:
             return "mark" if v[RX] == ARMED else next_piece(v, t)
 
         def mark(v: list, t: int) -> str:
-            v[PENDING] = 0 if no_pending else 1
+            v[PENDING] = pending
             return "cas_rx" if self.without("no look at tail before ringing") else "look_tail"
 
         def look_tail(v: list, t: int) -> str:
@@ -225,7 +245,7 @@ class Model:
             return "ring"
 
         def ring(v: list, t: int) -> str:
-            self._send_tokens(v, 1)
+            self._send_token(v)
             return "unmark"
 
         def unmark(v: list, t: int) -> str:
@@ -233,61 +253,47 @@ class Model:
             return next_piece(v, t)
 
         def short(v: list, t: int) -> str:
-            """The call's end: a non-blocking one must leave a full ring announced."""
+            """The end of a call; a non-blocking one must leave a full ring announced."""
             if v[t + MODE] == NOW:
-                return "full_seen" if v[USED] == capacity else done(v, t)
-            if v[t + GOT]:
-                return done(v, t)
-            v[PRODUCER_LOCK] = 0
-            return "spin_w"
+                return "full_seen" if v[USED] == capacity else unlock(v, t, "idle")
+            return unlock(v, t, "idle" if v[t + GOT] else "spin_w")
 
         def spin_w(v: list, t: int) -> str | None:
-            return "put" if v[USED] < capacity or v[BACK] else None
+            if v[BACK]:
+                return self._idle(v, t)
+            return "put" if v[USED] < capacity else None
 
         def sleep_w(v: list, t: int) -> str | None:
-            if not self._lock(v, PRODUCER_LOCK, t):
-                return None
-            if v[USED] < capacity:
-                v[PRODUCER_LOCK] = 0
-                return "put"
-            return "full_seen"
+            first = self._lock(v, PRODUCER_LOCK, t, "sleep_w")
+            if first != "":
+                return first
+            return unlock(v, t, "put") if v[USED] < capacity else "full_seen"
 
         def poll_w(v: list, t: int) -> str | None:
-            return "spin_w" if v[SOCKET] <= 1 else None
-
-        def poll_w_ends(v: list, t: int) -> str | None:
-            """Time-out, or the other side has closed."""
-            return self._idle(v, t)
+            return "spin_w" if v[SOCKET] <= 1 or v[BACK] & CLOSED_IN_KERNEL else None
 
         def full_ends(v: list, t: int, room: bool) -> str:
-            if room and v[t + LEFT]:
-                if v[t + MODE] == BLOCK:
-                    v[PRODUCER_LOCK] = 0
-                return "put"
-            if v[t + MODE] == NOW:
-                return done(v, t)
-            v[PRODUCER_LOCK] = 0
-            return "poll_w"
+            if v[t + MODE] == BLOCK:
+                return unlock(v, t, "put" if room else "poll_w")
+            return "put" if room and v[t + LEFT] else unlock(v, t, "idle")
 
         def full_seen(v: list, t: int) -> str:
-            """wsd_bell_full: announced already?"""
-            return full_ends(v, t, False) if v[TX] == 1 else "full_mark"
+            return full_ends(v, t, False) if v[TX] else "full_mark"  # announced already
 
         def full_mark(v: list, t: int) -> str:
-            v[PENDING] = 0 if no_pending else 1
+            v[PENDING] = pending
             return "full_set"
 
         def full_set(v: list, t: int) -> str:
             v[TX] = 1
-            if self.without("no look at tail after announcing a full ring"):
-                return "full_send"
-            return "full_look"
+            careless = self.without("no look at tail after announcing a full ring")
+            return "full_send" if careless else "full_look"
 
         def full_look(v: list, t: int) -> str:
             return "full_back" if v[USED] <= half else "full_send"
 
         def full_back(v: list, t: int) -> str:
-            if v[TX] != 1:
+            if not v[TX]:
                 return "full_send"
             v[TX] = 0
             return "full_room"
@@ -297,24 +303,42 @@ class Model:
             return full_ends(v, t, True)
 
         def full_send(v: list, t: int) -> str:
-            self._send_tokens(v, 1)
+            self._send_token(v)
             return "full_unmark" if self.without("one token for a full ring") else "full_send_2"
 
         def full_send_2(v: list, t: int) -> str:
-            self._send_tokens(v, 1)
+            self._send_token(v)
             return "full_unmark"
 
         def full_unmark(v: list, t: int) -> str:
             v[PENDING] = 0
             return full_ends(v, t, False)
 
+        def repair_p(v: list, t: int) -> str:
+            """A holder died.  With the pending bit set it may owe any token: send them all."""
+            return "repair_rx" if v[PENDING] else "look_rx"
+
+        def repair_rx(v: list, t: int) -> str:
+            if v[RX] == RUNG:
+                self._send_token(v)
+            return "repair_tx"
+
+        def repair_tx(v: list, t: int) -> str:
+            if v[TX]:
+                self._send_token(v)
+                self._send_token(v)
+            return "repair_unmark"
+
+        def repair_unmark(v: list, t: int) -> str:
+            v[PENDING] = 0
+            return "look_rx"  # it may also have published without having looked whom to wake
+
         def fin(v: list, t: int) -> str | None:
             """wsd_stream_shutdown: the flag first, under the lock ..."""
-            if not self._lock(v, PRODUCER_LOCK, t):
+            if self._lock(v, PRODUCER_LOCK, t, "fin") != "":
                 return None
-            v[FIN] = FIN_BIT
-            v[PRODUCER_LOCK] = 0
-            return "fin_kernel"
+            v[ENDED] = FIN
+            return unlock(v, t, "fin_kernel")
 
         def fin_kernel(v: list, t: int) -> str:
             """... then the kernel's half close."""
@@ -322,30 +346,522 @@ class Model:
             self._idle(v, t)
             return "done"
 
-        return {
-            "put": (put,),
-            "publish": (publish,),
-            "look_rx": (look_rx,),
-            "mark": (mark,),
-            "look_tail": (look_tail,),
-            "cas_rx": (cas_rx,),
-            "ring": (ring,),
-            "unmark": (unmark,),
-            "short": (short,),
-            "spin_w": (spin_w, lambda v, t: "sleep_w"),
-            "sleep_w": (sleep_w,),
-            "poll_w": (poll_w, poll_w_ends),
-            "full_seen": (full_seen,),
-            "full_mark": (full_mark,),
-            "full_set": (full_set,),
-            "full_look": (full_look,),
-            "full_back": (full_back,),
-            "full_room": (full_room,),
-            "full_send": (full_send,),
-            "full_send_2": (full_send_2,),
-            "full_unmark": (full_unmark,),
-            "fin": (fin,),
-            "fin_kernel": (fin_kernel,),
-            "done": (),
-            "dead": (),
-        }
+        places = (put, publish, look_rx, mark, look_tail, cas_rx, ring, unmark, short, sleep_w)
+        places += (full_seen, full_mark, full_set, full_look, full_back, full_room, full_send)
+        places += (full_send_2, full_unmark, repair_p, repair_rx, repair_tx, repair_unmark)
+        places += (fin, fin_kernel)
+        steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
+        steps["spin_w"] = (spin_w, lambda v, t: "sleep_w")
+        steps["poll_w"] = (poll_w, self._idle)  # woken, or a time-out
+        steps["done"] = steps["dead"] = ()
+        return steps
+
+    # ---- consumer: wsd_stream_recv, wsd_bell_consumed, _rest, _check, the waits, close -----------
+
+    def _receives(self, kind: str) -> tuple[Step, ...]:
+        def recv(size: int, mode: int) -> Step:
+            def step(v: list, t: int) -> str | None:
+                if v[BACK] or (not v[USED] and (v[ENDED] or v[GONE])):
+                    return None  # would return the end of the stream; nothing can change any more
+                v[t + MODE], v[t + LEFT] = mode, size
+                return "take"
+
+            return step
+
+        modes = {"now": (NOW,), "block": (BLOCK,), "both": (NOW, BLOCK)}[kind]
+        calls = [recv(size, mode) for size in self.situation.receives for mode in modes]
+        if self.situation.close:
+            calls.append(lambda v, t: None if v[BACK] else "close_look")
+        return tuple(calls)
+
+    def _consumer_steps(self) -> dict[str, tuple[Step, ...]]:
+        half = self.half
+        give_up = self.situation.give_up
+        strict = self.situation.strict
+
+        def unlock(v: list, t: int, place: str) -> str:
+            v[CONSUMER_LOCK] = 0
+            return self._idle(v, t) if place == "idle" else place
+
+        def take(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "take")
+            if first != "":
+                return first
+            if v[USED]:
+                return "consume"
+            v[t + AFTER] = "recv"
+            return "rest"
+
+        def consume(v: list, t: int) -> str:
+            v[USED] -= 1
+            v[t + LEFT] -= 1
+            v[t + GOT] = 1
+            return "look_tx"
+
+        def consumed(v: list, t: int) -> str:
+            """wsd_bell_consumed returns."""
+            if v[t + RESUME]:
+                place, v[t + RESUME] = v[t + RESUME], ""
+                return place
+            if v[t + LEFT]:
+                return "take"
+            v[t + AFTER] = "recv"
+            return "rest"
+
+        def look_tx(v: list, t: int) -> str:
+            return "look_half" if v[TX] else consumed(v, t)
+
+        def look_half(v: list, t: int) -> str:
+            return "clear_tx" if v[USED] <= half else consumed(v, t)
+
+        def clear_tx(v: list, t: int) -> str:
+            was, v[TX] = v[TX], 0
+            if not was:
+                return consumed(v, t)
+            if self.without("no second look after clearing tx"):
+                return eat(v, t, 2, "consumed")
+            return "half_again"
+
+        def half_again(v: list, t: int) -> str:
+            return eat(v, t, 2, "consumed") if v[USED] <= half else "tx_back"
+
+        def tx_back(v: list, t: int) -> str:
+            if v[TX]:
+                return eat(v, t, 2, "consumed")  # announced anew, with two tokens of its own
+            v[TX] = 1
+            return consumed(v, t)
+
+        # eating: `count` tokens and the debt; they are there or under way
+
+        def eat(v: list, t: int, count: int, then: str) -> str:
+            if count + v[DEBT] == 0:
+                return eaten(v, t, then)
+            v[t + EAT], v[t + THEN] = count + v[DEBT], then
+            return "eat"
+
+        def eaten(v: list, t: int, then: str) -> str:
+            v[t + EAT], v[t + THEN] = 0, ""
+            return {"consumed": consumed, "rested": rested, "checked": checked}[then](v, t)
+
+        def eat_step(v: list, t: int) -> str | None:
+            if v[SOCKET]:
+                v[SOCKET] -= 1
+                v[t + EAT] -= 1
+                if v[t + EAT]:
+                    return "eat"
+            elif v[DOWN]:
+                if not v[ENDED]:
+                    v[GONE] = 1
+            elif not self.without("eat and forget"):
+                return None
+            v[DEBT] = 0
+            return eaten(v, t, v[t + THEN])
+
+        def eat_gives_up(v: list, t: int) -> str | None:
+            if v[SOCKET] or v[DOWN]:
+                return None
+            v[DEBT] = v[t + EAT]
+            return eaten(v, t, v[t + THEN])
+
+        # coming to rest
+
+        def rest(v: list, t: int) -> str:
+            return rested(v, t) if v[USED] else "rest_pending"
+
+        def rest_pending(v: list, t: int) -> str | None:
+            return None if v[PENDING] else "rest_again"
+
+        def rest_again(v: list, t: int) -> str:
+            return rested(v, t) if v[USED] else "rest_rx"
+
+        def rest_rx(v: list, t: int) -> str:
+            if v[RX] == ARMED:
+                return rested(v, t)
+            v[t + BEFORE] = v[RX]
+            return "arm"
+
+        def arm(v: list, t: int) -> str:
+            v[RX] = ARMED
+            if self.without("no second look after arming"):
+                return eat_old(v, t)
+            if self.without("eat before looking") and v[t + BEFORE] == RUNG:
+                return "eat_early"
+            return "look_again"
+
+        def eat_early(v: list, t: int) -> str | None:
+            if not v[SOCKET]:
+                return None
+            v[SOCKET] -= 1
+            v[t + BEFORE] = QUIET
+            return "look_again"
+
+        def look_again(v: list, t: int) -> str:
+            if not v[USED]:
+                return eat_old(v, t)
+            return eat_old(v, t) if self.without("no way back after arming") else "unarm_rest"
+
+        def unarm_rest(v: list, t: int) -> str:
+            if v[RX] != ARMED:
+                return eat_old(v, t)  # rung for the new data: the older token is one too many
+            v[RX] = v[t + BEFORE]
+            return rested(v, t)
+
+        def eat_old(v: list, t: int) -> str:
+            return eat(v, t, 1, "rested") if v[t + BEFORE] == RUNG else rested(v, t)
+
+        def rested(v: list, t: int) -> str:
+            v[t + BEFORE] = 0
+            after, v[t + AFTER] = v[t + AFTER], ""
+            if after == "sleep":
+                return unlock(v, t, "look_before_poll")
+            if after == "interrupted" or v[t + GOT]:
+                return unlock(v, t, "idle")
+            if v[t + MODE] == NOW:
+                return "check_fin"
+            return unlock(v, t, "ending")
+
+        # nothing to read: gone?
+
+        def check_fin(v: list, t: int) -> str:
+            return checked(v, t) if v[ENDED] else "check"
+
+        def check(v: list, t: int) -> str:
+            if v[SOCKET] == 0:
+                if v[DOWN]:
+                    return "check_end"
+                return checked(v, t)
+            return eat(v, t, 0, "checked") if v[DEBT] else "check_head"
+
+        def check_end(v: list, t: int) -> str:
+            if not v[ENDED] or self.without("end of the socket taken for death"):
+                v[GONE] = 1
+            return checked(v, t)
+
+        def check_head(v: list, t: int) -> str:
+            return checked(v, t) if v[PENDING] or v[USED] else "check_rx"
+
+        def check_rx(v: list, t: int) -> str:
+            return "check_tx" if v[RX] == ARMED else checked(v, t)
+
+        def check_tx(v: list, t: int) -> str:
+            if v[TX]:
+                return checked(v, t)
+            self.stale += 1
+            if not self.loose:
+                self.notes.add("a stale token")
+            return eat(v, t, 1, "checked")
+
+        def checked(v: list, t: int) -> str:
+            return unlock(v, t, "watch" if v[t + MODE] == BLOCK else "idle")
+
+        # the blocking recv waits
+
+        def ending(v: list, t: int) -> str:
+            return self._idle(v, t) if v[ENDED] or v[GONE] else "watch"
+
+        def watch(v: list, t: int) -> str:
+            return "take" if v[USED] or v[ENDED] or v[GONE] else "unarm"
+
+        def unarm(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "unarm")
+            if first != "":
+                return first
+            others = v[SLEEPERS] and not self.without("quiet although others sleep")
+            if not strict and not others and v[RX] == ARMED:
+                v[RX] = QUIET
+            return unlock(v, t, "spin")
+
+        def spin(v: list, t: int) -> str | None:
+            return "take" if v[USED] or v[ENDED] else None
+
+        def interrupted(v: list, t: int) -> str | None:
+            """A signal handler raises: arm, and leave."""
+            first = self._lock(v, CONSUMER_LOCK, t, "interrupted")
+            if first != "":
+                return first
+            v[t + AFTER] = "interrupted"
+            return rest(v, t)
+
+        def sleep(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "sleep")
+            if first != "":
+                return first
+            v[SLEEPERS] += 1
+            v[t + AFTER] = "sleep"
+            return rested(v, t) if self.without("sleep without arming") else "rest"
+
+        def look_before_poll(v: list, t: int) -> str:
+            return "wake" if v[USED] or v[ENDED] or v[GONE] else "poll_r"
+
+        def poll_r(v: list, t: int) -> str | None:
+            return "woken" if v[SOCKET] or v[DOWN] else None
+
+        def woken(v: list, t: int) -> str:
+            if v[USED] or v[ENDED]:
+                return "wake"
+            if v[DOWN]:
+                v[GONE] = 1
+                return "wake"
+            return "wake_for_nothing"
+
+        def wake(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "wake")
+            if first != "":
+                return first
+            v[SLEEPERS] -= 1
+            return unlock(v, t, "take")
+
+        def wake_for_nothing(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "wake_for_nothing")
+            if first != "":
+                return first
+            v[SLEEPERS] -= 1
+            return "check"
+
+        def wake_late(v: list, t: int) -> str | None:
+            first = self._lock(v, CONSUMER_LOCK, t, "wake_late")
+            if first != "":
+                return first
+            v[SLEEPERS] -= 1
+            return unlock(v, t, "idle")
+
+        # close
+
+        def close_look(v: list, t: int) -> str:
+            v[t + GOT] = 1 if v[USED] else 0
+            return "close_fin"
+
+        def close_fin(v: list, t: int) -> str:
+            v[BACK] = CLOSED
+            return "close_kernel" if v[t + GOT] else "close_settle"
+
+        def close_settle(v: list, t: int) -> str | None:
+            if self._lock(v, CONSUMER_LOCK, t, "close_settle") != "":
+                return None
+            v[SOCKET] = v[DEBT] = 0
+            return unlock(v, t, "close_kernel")
+
+        def close_kernel(v: list, t: int) -> str:
+            v[BACK] |= CLOSED_IN_KERNEL
+            if v[SOCKET] and not v[USED]:
+                self.notes.add("a reset although everything was read")
+            self._idle(v, t)
+            return "done"
+
+        places = (take, consume, look_tx, look_half, clear_tx, half_again, tx_back)
+        places += (rest, rest_again, rest_rx, arm, eat_early, look_again, unarm_rest)
+        places += (check_fin, check, check_end, check_head, check_rx, check_tx)
+        places += (ending, watch, unarm, interrupted, sleep, look_before_poll)
+        places += (woken, wake, wake_for_nothing, wake_late)
+        places += (close_look, close_fin, close_settle, close_kernel)
+        steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
+        steps["spin"] = (spin, lambda v, t: "sleep", lambda v, t: "interrupted")
+        steps["poll_r"] = (poll_r, lambda v, t: "wake_late")
+        steps["eat"] = (eat_step, eat_gives_up) if give_up else (eat_step,)
+        no_patience: Step = lambda v, t: "rest_again" if v[PENDING] else None  # noqa: E731
+        steps["rest_pending"] = (rest_pending, no_patience) if give_up else (rest_pending,)
+        steps["done"] = steps["dead"] = ()
+        return steps
+
+    # ---- death -----------------------------------------------------------------------------------
+
+    def deaths(self, state: State) -> Iterable[State]:
+        death = self.situation.death
+        if not death or state[KILLED]:
+            return
+        victims = {
+            "peer": self.producers,
+            "producer": self.producers[:1],
+            "consumer": self.consumers[:1],
+        }[death]
+        v = list(state)
+        v[KILLED] = 1
+        for t in victims:
+            v[t : t + LOCALS] = ["dead", 0, 0, 0, 0, 0, "", "", ""]
+        if death == "peer":
+            v[DOWN] = 1  # the kernel closes the last descriptor
+        yield tuple(v)
+
+    # ---- the search ------------------------------------------------------------------------------
+
+    def moves(self, state: State, t: int) -> list[State]:
+        out = []
+        for step in self.steps[t][state[t + PC]]:
+            v = list(state)
+            place = step(v, t)
+            if place is not None:
+                v[t + PC] = place
+                out.append(tuple(v))
+        return out
+
+    def explore(self) -> Finding:
+        finding = Finding()
+        start = self.initial()
+        came_from: dict[State, State | None] = {start: None}
+        todo = [start]
+        while todo:
+            state = todo.pop()
+            if state[SOCKET] > finding.most_tokens:
+                finding.most_tokens = state[SOCKET]
+            inside = moved = False
+            following: list[State] = []
+            for t in self.threads:
+                own = self.moves(state, t)
+                if state[t + PC] not in AT_REST:
+                    inside = True
+                    moved = moved or bool(own)
+                following += own
+            problems = list(self.notes)
+            self.notes.clear()
+            following += self.deaths(state)
+            if inside and not moved:
+                problems.append("stuck inside a call")
+            problems += self.untruths(state, finding)
+            for problem in problems:
+                if problem not in finding.violations:
+                    finding.violations[problem] = self.story(came_from, state)
+            for new in following:
+                if new not in came_from:
+                    came_from[new] = state
+                    todo.append(new)
+        finding.states = len(came_from)
+        finding.stale = self.stale
+        return finding
+
+    def untruths(self, state: State, finding: Finding) -> list[str]:
+        if state[BACK]:
+            return []  # closing: nobody polls this any more
+        if state[GONE] and state[ENDED]:
+            return ["a half close was taken for death"]
+        if state[ENDED] and not state[DOWN]:
+            return []  # between the flag and the kernel's half close
+        if self.loose:
+            if self.all_at_rest(state) and not self.finds_back(state):
+                return ["the bell stays wrong"]
+            return []
+        if state[PRODUCER_LOCK] or state[CONSUMER_LOCK]:
+            return []
+        used, tokens = state[USED], state[SOCKET]
+        problems = []
+        if tokens != (state[RX] == RUNG) + 2 * state[TX] + state[DEBT]:
+            problems.append("tokens do not match the words")
+        if used and not tokens and not state[DOWN]:
+            if state[RX] == QUIET and self.may_be_quiet:
+                finding.hole += 1
+            else:
+                problems.append("data without a bell")
+            if any(state[t + PC] == "poll_r" for t in self.consumers):
+                problems.append("asleep although there are data")
+        if tokens and not used and not state[DOWN]:
+            problems.append("a bell without data")
+        if tokens <= 1 and used == self.capacity and self.exact_producers:
+            problems.append("writable although full")
+        if tokens >= 2 and used <= self.half:
+            problems.append("not writable although there is room")
+        return problems
+
+    def all_at_rest(self, state: State) -> bool:
+        return all(state[t + PC] in ("idle", "dead", "done") for t in self.threads)
+
+    def alone(self, state: State, t: int) -> State:
+        """One non-blocking call of one unit by one thread, the others standing still."""
+        state = next((s for s in self.moves(state, t) if s[t + MODE] == NOW), state)
+        while state[t + PC] != "idle":
+            state = self.moves(state, t)[0]  # giving up is the second choice
+        return state
+
+    def until_quiet(self, state: State, t: int) -> State:
+        for _ in range(4 * self.capacity + 12):
+            before, state = state, self.alone(state, t)
+            if state == before:
+                return state
+        return state
+
+    def finds_back(self, state: State) -> bool:
+        producer = next((t for t in self.producers if state[t + PC] == "idle"), None)
+        consumer = next(t for t in self.consumers if state[t + PC] == "idle")
+        if producer is None:  # the peer is dead: a polling reader must come to the end
+            state = self.until_quiet(state, consumer)
+            return bool(not state[USED] and (state[GONE] or state[ENDED]))
+        state = self.until_quiet(self.alone(state, producer), consumer)
+        if state[USED] or state[SOCKET] or state[TX] or state[DEBT] or state[PENDING]:
+            return False
+        state = self.alone(state, producer)  # from here on exact again
+        if not (state[USED] == 1 and state[SOCKET] == 1):
+            return False
+        state = self.alone(state, consumer)
+        return not state[USED] and not state[SOCKET]
+
+    def story(self, came_from: dict[State, State | None], state: State) -> list[str]:
+        lines: list[str] = []
+        at: State | None = state
+        while at is not None and len(lines) < 40:
+            words = "used {} pending {} rx {} tx {} tokens {} fin {} down {} debt {} sleepers {}"
+            places = " ".join(str(at[t + PC]) for t in self.threads)
+            lines.append(f"{words.format(*at[: SLEEPERS + 1])} | {places}")
+            at = came_from[at]
+        return lines[::-1]
+
+
+BOTH = ("both",)
+#: What `tests/bell/test_model.py` proves by default.
+SITUATIONS: dict[str, Situation] = {
+    "non-blocking, ring of 1": Situation(1),
+    "non-blocking, ring of 2": Situation(2, sends=(1, 2), receives=(1, 2)),
+    "non-blocking, ring of 3": Situation(3, sends=(1, 3), receives=(1, 2)),
+    "non-blocking, ring of 4": Situation(4, sends=(1, 3), receives=(1, 4)),
+    "hybrid, ring of 1": Situation(1, BOTH, BOTH),
+    "hybrid, ring of 2": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2)),
+    "hybrid, ring of 4": Situation(4, BOTH, BOTH, sends=(1, 3), receives=(1, 2)),
+    "strict, ring of 2": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2), strict=True),
+    "half close": Situation(2, BOTH, BOTH, half_close=True),
+    "close": Situation(2, BOTH, BOTH, receives=(1, 2), close=True),
+    "two producers": Situation(2, ("now", "block"), ("both",)),
+    "two non-blocking producers": Situation(2, ("now", "now"), sends=(1, 2)),
+    "two consumers": Situation(2, ("now",), ("now", "block")),
+    "impatient": Situation(2, give_up=True),
+    "peer dies": Situation(2, death="peer"),
+    "one of two producers dies": Situation(2, ("now", "now"), death="producer"),
+    "one of two consumers dies": Situation(2, ("now",), ("now", "now"), death="consumer"),
+}
+#: More of the same; minutes to hours.
+LARGE: dict[str, Situation] = {
+    "two blocking consumers": Situation(2, ("now",), ("block", "block")),
+    "two consumers, all calls": Situation(2, BOTH, ("both", "both")),
+    "two producers, all calls": Situation(2, ("both", "both"), BOTH, sends=(1, 2)),
+    "two of each": Situation(2, ("now", "block"), ("now", "block")),
+    "two consumers, half close": Situation(1, ("now",), ("now", "block"), half_close=True),
+    "hybrid, ring of 8": Situation(8, BOTH, BOTH, sends=(1, 5, 8), receives=(1, 3, 8)),
+    "impatient hybrid": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2), give_up=True),
+    "hybrid peer dies": Situation(2, BOTH, BOTH, death="peer", give_up=True),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--only", default="", help="situations with this in their name")
+    parser.add_argument("--mutation", default="", choices=("", *MUTATIONS))
+    parser.add_argument("--story", action="store_true", help="print how to get to each violation")
+    options = parser.parse_args()
+    good = True
+    for name, situation in {**SITUATIONS, **(LARGE if options.large else {})}.items():
+        if options.only not in name:
+            continue
+        situation.mutation = options.mutation
+        started = time.monotonic()
+        finding = Model(situation).explore()
+        good = good and not finding.violations
+        print(
+            f"{name:28} {finding.states:9} states {time.monotonic() - started:6.1f} s, "
+            f"at most {finding.most_tokens} tokens, {finding.hole} unannounced, "
+            f"{finding.stale} stale; {', '.join(finding.violations) or 'true'}",
+            flush=True,
+        )
+        for problem, story in finding.violations.items() if options.story else ():
+            print(f"  {problem}:", *story, sep="\n    ")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ import gc
 import os
 import pickle
 import select
+import signal
 import threading
 import time
 
@@ -187,18 +188,27 @@ def test_fork_while_another_thread_sets() -> None:
                 child = os.fork()
                 if child == 0:
                     event.set()
-                    helper = threading.Thread(target=other.set)  # the lock must be free for all
-                    helper.start()
-                    helper.join()
+                    second = threading.Thread(target=other.set)  # the lock is free for all threads
+                    second.start()
+                    second.join()
                     other.close()
                     os._exit(0)
-                deadline = time.monotonic() + 20
-                while os.waitpid(child, os.WNOHANG)[0] == 0:
-                    assert time.monotonic() < deadline, "the child hangs"
-                    time.sleep(0.001)
+                assert exits(child), "the child hangs"
         finally:
             stop = True
             thread.join()
+
+
+def exits(child: int) -> bool:
+    """Whether a child process ends by itself in good time."""
+    deadline = time.monotonic() + 20
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def test_cannot_be_pickled() -> None:

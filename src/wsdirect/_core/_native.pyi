@@ -45,7 +45,7 @@ class Segment:
     def take(self) -> int:
         """Reserve and reset a free slot for an offer; -1 when none is free."""
     def generation(self, slot: int) -> int:
-        """The slot's generation: part of an offer, so that a later one cannot be mistaken for it."""
+        """The slot's generation: part of an offer, so that none is mistaken for a later one."""
 
 class Stream:
     """One end of a connection in a slot: byte stream or messages, never both at once."""
@@ -56,9 +56,7 @@ class Stream:
     """Never go QUIET: the descriptor tells the truth to pollers that nobody hooked."""
 
     @classmethod
-    def offer(
-        cls, segment: Segment, slot: int, fd: int, deadline: float | None = 3.0
-    ) -> Stream:
+    def offer(cls, segment: Segment, slot: int, fd: int, deadline: float | None = 3.0) -> Stream:
         """The connecting end; `fd` is its AF_UNIX bell socket (owned by the caller).
 
         `deadline`: seconds after which waits raise Unattached if nobody attached (None: never).

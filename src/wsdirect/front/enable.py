@@ -52,8 +52,13 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Make no switched connections from now on; those that exist go on."""
+    """Make no switched connections from now on; those that exist go on.
+
+    The grafts are taken out if nothing needs them: no connection is switched at this moment.
+    """
     policy.switching = False
+    if native is not None and not native.table_fds():
+        grafts.undo()
 
 
 def is_switched(sock: Any) -> bool:
@@ -156,8 +161,11 @@ PYTHON_OS = ("close", "closerange", "dup", "dup2")
 def _graft_select(select: Any) -> None:
     from wsdirect.front import pollers
 
-    grafts.graft(select, "select", grafts.like(select.select)(pollers.select))
-    grafts.graft(select, "poll", grafts.like(select.poll)(pollers.poll))
+    assert native is not None
+    for name in ("select", "poll"):
+        # as built-in functions: classes hold them as attributes, where a Python function would bind
+        function = grafts.like(getattr(select, name))(getattr(pollers, name))
+        grafts.graft(select, name, native.guard(function, function))
     for which, poll in ((pollers.epolls, pollers.epoll_poll), (pollers.polls, pollers.poll_poll)):
         for name, method in {**pollers.methods_of(which), "poll": poll}.items():
             grafts.graft(which.kind, name, grafts.like(getattr(which.kind, name))(method))
@@ -170,14 +178,9 @@ def _graft_selectors(selectors: Any) -> None:
     """Classes that took their select or poll from the select module when they were made."""
     import select
 
-    for name, attribute in (("PollSelector", "poll"), ("SelectSelector", "select")):
-        cls = getattr(selectors, name, None)
-        if cls is None:
-            continue
-        if attribute == "poll":
-            grafts.graft(cls, "_selector_cls", select.poll)
-        elif not hasattr(cls._select, "__self__"):
-            grafts.graft(cls, "_select", staticmethod(select.select))
+    grafts.graft(selectors.SelectSelector, "_select", select.select)
+    if hasattr(selectors, "PollSelector"):
+        grafts.graft(selectors.PollSelector, "_selector_cls", select.poll)
 
 
 def _graft_ssl(ssl: Any) -> None:

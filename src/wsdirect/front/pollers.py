@@ -1,9 +1,9 @@
 """select, poll and epoll on switched sockets and listeners.
 
-The descriptor of a switched connection tells the truth to any poller at rest (the bell protocol), so
-the kernel does the waiting.  What is added: the ring is looked at where a blocking recv may have left
-data unannounced, a listener's SAN side is polled along with it, offers that nobody takes are moved
-to TCP in time, and a socket that changed under its descriptor is registered again.
+The descriptor of a switched connection tells the truth to any poller at rest (the bell protocol),
+so the kernel does the waiting.  What is added: the ring is looked at where a blocking recv may have
+left data unannounced, a listener's SAN side is polled along with it, offers that nobody takes are
+moved to TCP in time, and a socket that changed under its descriptor is registered again.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
                     ready_r.append(item)
             elif fd in listen.listening or fd in listen.listeners:
                 listener = listen.accepting(fd)
-                for san in listener.pollable() if listener is not None else ():
-                    extra[san] = item
+                if listener is not None:
+                    extra[listener.san_fd] = item
         for item in wlist:
             fd = _number(item)
             if fd in connections and look(fd, POLLOUT):
@@ -216,7 +216,7 @@ class Grafts:
         if fd not in listen.listening and fd not in listen.listeners:
             return
         listener = listen.accepting(fd) if mask & POLLIN else None
-        wanted = set(listener.pollable()) if listener is not None else set()
+        wanted = {listener.san_fd} if listener is not None else set()
         for san, owner in list(watch.sans.items()):
             if owner == fd and san not in wanted:
                 del watch.sans[san]
@@ -264,7 +264,9 @@ class Grafts:
                     look(fd, POLLOUT)
         return found
 
-    def translate(self, watch: Watch, got: list[tuple[int, int]], seen: dict[int, int]) -> list[Any]:
+    def translate(
+        self, watch: Watch, got: list[tuple[int, int]], seen: dict[int, int]
+    ) -> list[Any]:
         """The kernel's answer with SAN listeners as their TCP listeners, in TCP's terms."""
         for fd, events in got:
             owner = watch.sans.get(fd)

@@ -1,4 +1,4 @@
-"""fork: both processes hold every switched connection, each has its own listeners and status page."""
+"""fork: both processes hold every switched connection; listeners and status page are each one's."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _failure(number: int) -> OSError:
 def _is_tcp(sock: Any) -> bool:
     return (
         sock.family in (addresses.AF_INET, addresses.AF_INET6)
-        and base.type.__get__(sock) == SOCK_STREAM  # type: ignore[attr-defined]
+        and base.type.__get__(sock) == SOCK_STREAM
         and sock.proto in STREAM_PROTOCOLS
     )
 
@@ -212,7 +212,7 @@ def recvmsg(self: Any, *args: Any) -> Any:
     """As recv; TCP has no ancillary data."""
     if base.fileno(self) not in connections or not 1 <= len(args) <= 3:
         return base.recvmsg(self, *args)
-    size, control, flags = (*args, *(0, 0)[len(args) - 1 :])
+    size, control, flags = args + (0, 0)[len(args) - 1 :]
     if control < 0:
         raise ValueError("invalid ancillary data buffer length")
     if size < 0:
@@ -224,7 +224,7 @@ def recvmsg_into(self: Any, *args: Any) -> Any:
     """As recv_into for several buffers; TCP has no ancillary data."""
     if base.fileno(self) not in connections or not 1 <= len(args) <= 3:
         return base.recvmsg_into(self, *args)
-    buffers, control, flags = (*args, *(0, 0)[len(args) - 1 :])
+    buffers, control, flags = args + (0, 0)[len(args) - 1 :]
     if control < 0:
         raise ValueError("invalid ancillary data buffer length")
     views = [memoryview(buffer).cast("B") for buffer in buffers]
@@ -237,7 +237,7 @@ def recvmsg_into(self: Any, *args: Any) -> Any:
     return len(data), [], 0, None
 
 
-# The C descriptors, put here by enable(); self_recv(sock, n) is sock.recv(n) whatever sock's class is.
+# The C descriptors, put here by enable(); self_recv(sock, n) is sock.recv(n) for any subclass.
 self_recv: Callable[..., bytes] = base.recv
 self_recv_into: Callable[..., int] = base.recv_into
 self_send: Callable[..., int] = base.send
@@ -286,7 +286,7 @@ def __del__(self: Any) -> None:
 
 
 def make_init(original: Callable[..., None]) -> Callable[..., None]:
-    """socket.socket.__init__: knows switched descriptors, and that a new number means a new socket."""
+    """socket.socket.__init__: knows switched descriptors; a new number means a new socket."""
 
     def __init__(
         self: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None

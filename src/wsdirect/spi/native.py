@@ -5,6 +5,13 @@ already is a byte stream with flow control can spare it the trouble: it answers
 `WSPIoctl(s, SIO_GET_EXTENSION_FUNCTION_POINTER, WSAID_NATIVE_STREAM)` with a `NativeStream`.  The
 switch uses that if it is there and its session protocol if not; a provider without one loses
 nothing but speed.
+
+A socket is made a native stream before it is connected or listens:
+
+    provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+
+From then on it meets only native streams.  WSPConnect returns as soon as the request is queued,
+without waiting for the peer's WSPAccept, so that one thread can do both.
 """
 
 from __future__ import annotations
@@ -21,7 +28,31 @@ if TYPE_CHECKING:
 else:
     Protocol = object  # importing `typing` would cost every process milliseconds
 
-__all__ = ["WSAID_NATIVE_STREAM", "NativeStream", "native_stream_of"]
+__all__ = [
+    "AF_INET6",
+    "IPPROTO_IPV6",
+    "IPV6_V6ONLY",
+    "SO_NATIVE_STREAM",
+    "WSAID_NATIVE_STREAM",
+    "NativeStream",
+    "native_stream_of",
+]
+
+SO_NATIVE_STREAM = 0x7F01
+"""Option of ours at level SOL_SOCKET, set on a bound socket before WSPConnect or WSPListen.
+
+Its connections are native byte streams: WSPConnect returns as soon as the offer is queued, and a
+listener takes only such offers.  Source: wsdirect.
+"""
+
+# The SPI of SANs knows IPv4 only.  Providers with native streams may know IPv6, too; the numbers
+# are Winsock's.
+AF_INET6 = 23
+"""Address family, for WSPSocket."""
+IPPROTO_IPV6 = 41
+"""Level of IPV6_V6ONLY."""
+IPV6_V6ONLY = 27
+"""Socket option, BOOL: listening on the IPv6 wildcard takes no IPv4 connections.  0 at first."""
 
 
 class NativeStream(Protocol):
@@ -37,15 +68,16 @@ class NativeStream(Protocol):
         has closed it as WSPCloseSocket would, without ending the connection.
 
         Args:
-            s: Descriptor of a connected or connecting socket.
+            s: Descriptor of a connected or connecting socket with SO_NATIVE_STREAM.
 
         Returns:
-            The provider's stream object; for `shm` a `wsdirect._core` stream.
+            The provider's stream object; for `shm` a `wsdirect._core` stream.  Its descriptor,
+            `stream.fd`, is the caller's too, to be closed right after the stream.
 
         Errors:
             WSAENOTSOCK: s is not a socket.
             WSAENOTCONN: it is neither connected nor connecting.
-            WSAEINVAL: messages have already been sent or received on it.
+            WSAEINVAL: it is not a native stream.
         """
 
     def accept_fileno(self, s: int) -> int:

@@ -10,6 +10,8 @@ import _socket
 import errno
 import time
 
+from wsdirect.spi import native
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -60,6 +62,11 @@ def family_of(host: str) -> int:
     return AF_INET6 if ":" in host else AF_INET
 
 
+def spi_family(host: str) -> int:
+    """The same in the SPI's numbers."""
+    return native.AF_INET6 if ":" in host else AF_INET
+
+
 def is_wildcard(host: str) -> bool:
     """Whether this stands for every address of the host."""
     return host in ("0.0.0.0", "::")
@@ -73,12 +80,14 @@ def is_local(host: str) -> bool:
     known = _local.get(host)
     if known is not None and known[1] > now:
         return known[0]
-    with _socket.socket(family_of(host), _socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((host, 0))
-            answer = True
-        except OSError as error:
-            answer = error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL)
+    probe = _socket.socket(family_of(host), _socket.SOCK_DGRAM)
+    try:
+        probe.bind((host, 0))
+        answer = True
+    except OSError as error:
+        answer = error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL)
+    finally:
+        probe.close()
     if len(_local) > 1000:
         _local.clear()
     _local[host] = answer, now + KNOWN_FOR

@@ -11,7 +11,7 @@ import os
 
 from wsdirect import reasons, settings
 from wsdirect.reasons import Reason
-from wsdirect.spi.constants import SOL_SOCKET
+from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.native import SO_NATIVE_STREAM
 from wsdirect.switch import addresses, policy
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from wsdirect.switch.addresses import Endpoint
 
 TCP_CLOSE = 7  # a socket that has neither connected nor listened
-
-# What the provider's refusal means for the user.
-REASON_OF = {
-    WsaErrorCode.WSAETIMEDOUT: reasons.NO_LISTENER,
-    WsaErrorCode.WSAECONNREFUSED: reasons.BACKLOG_FULL,
-    WsaErrorCode.WSAEWOULDBLOCK: reasons.BACKLOG_FULL,
-    WsaErrorCode.WSAEACCES: reasons.FOREIGN_UID,
-    WsaErrorCode.WSAENOBUFS: reasons.OUT_OF_SLOTS,
-}
 
 
 def is_fresh(sock: Any) -> bool:
@@ -68,10 +59,12 @@ def try_switch(sock: Any, sockaddr: tuple[Any, ...]) -> Reason:
 
 
 def _local_name(sock: Any, endpoint: Endpoint) -> tuple[Endpoint, Lease | None]:
-    """The name that TCP would give the socket: its own if the program bound it, else a pooled port."""
+    """The name that TCP would give the socket: its own if it is bound, else a pooled port."""
     bound = addresses.endpoint_of(_socket.socket.getsockname(sock))
     if bound is not None and bound[1] != 0:
-        host = bound[0] if not addresses.is_wildcard(bound[0]) else addresses.source_for(endpoint[0])
+        host = (
+            bound[0] if not addresses.is_wildcard(bound[0]) else addresses.source_for(endpoint[0])
+        )
         return (host, bound[1]), None
     lease = pool.lease(addresses.source_for(endpoint[0]), endpoint)
     return (lease.host, lease.port), lease
@@ -83,9 +76,8 @@ def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
     local, lease = _local_name(sock, endpoint)
     descriptor = -1
     try:
-        descriptor = provider.WSPSocket(
-            addresses.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP, route.info
-        )
+        family = addresses.spi_family(endpoint[0])
+        descriptor = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, route.info)
         provider.WSPBind(descriptor, local)
         provider.WSPSetSockOpt(descriptor, SOL_SOCKET, SO_NATIVE_STREAM, 1)
         provider.WSPConnect(descriptor, endpoint)
@@ -95,8 +87,13 @@ def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
             provider.WSPCloseSocket(descriptor)
         if lease is not None:
             pool.release(lease)
-        reason = REASON_OF.get(WsaErrorCode(error.winerror), reasons.PROVIDER_FAILED)
-        say("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}", once=False)
+        # a provider of ours says why in the switch's terms; of others, the code must do
+        reason: Reason = getattr(error, "reason", None) or reasons.PROVIDER_FAILED
+        say(
+            "debug",
+            f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}",
+            once=False,
+        )
         return reason
     _adopt(sock, route, stream, local, endpoint, lease)
     return reasons.SWITCHED

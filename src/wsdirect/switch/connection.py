@@ -6,6 +6,7 @@ Plain TCP connections have a record too, so that `wsdirect ss` can show them wit
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
 
@@ -16,7 +17,6 @@ from wsdirect.switch.options import Options, linger_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Any
 
     from wsdirect._core._native import Stream
@@ -180,18 +180,25 @@ def forget_plain(fd: int) -> None:
         status.page().close_row(known.row)
 
 
-def peer_pid_of(bell: socket.socket | int) -> int:
-    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
-    import _socket
+def borrowed(fd: int) -> _socket.socket:
+    """A socket object on somebody else's descriptor; detach() it, never close it."""
+    blocking = os.get_blocking(fd)
+    view = _socket.socket(fileno=fd)
+    if os.get_blocking(fd) != blocking:
+        os.set_blocking(fd, blocking)  # setdefaulttimeout() is for sockets that programs make
+    return view
 
-    probe = _socket.socket(fileno=bell if isinstance(bell, int) else bell.fileno())
+
+def peer_pid_of(bell: int) -> int:
+    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
+    view = borrowed(bell)
     try:
-        raw = probe.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)
+        raw = view.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)
         return int(struct.unpack("=iII", raw)[0])
     except (OSError, struct.error):
         return 0
     finally:
-        probe.detach()
+        view.detach()
 
 
 def forget(fd: int) -> None:
@@ -203,7 +210,7 @@ def forget(fd: int) -> None:
 
 
 def move_descriptor(source: int, target: int) -> None:
-    """Make `target` what `source` is, keeping target's blocking mode and inheritance; closes source."""
+    """Make `target` what `source` is, but in its own blocking mode; closes `source`."""
     blocking = os.get_blocking(target)
     inheritable = os.get_inheritable(target)
     if os.get_blocking(source) != blocking:
@@ -217,8 +224,10 @@ _dup2 = os.dup2
 
 def after_fork_child() -> None:
     """Give the rows of inherited connections a page of this process's own."""
+    assert native is not None
     page = status.page()
     page.after_fork_child()
+    native.count_process_into(page.counters)
     for connection in set(connections.values()):
         if connection.row >= 0:
             connection.stream.count_into(page.traffic(connection.row))

@@ -56,7 +56,10 @@ def move_to_tcp(fd: int) -> None:
             tcp.close()
             raise
         _replace(connection, tcp)
-        say("info", f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}")
+        say(
+            "info",
+            f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}",
+        )
         note_plain(fd, connection.role, reason, connection.local, connection.peer)
 
 
@@ -65,7 +68,10 @@ def _tcp_socket(connection: Connection) -> _socket.socket:
     own = -1
     if connection.companion >= 0:
         own, connection.companion = connection.companion, -1
-    elif connection.lease is not None and addresses.family_of(connection.local[0]) == connection.family:
+    elif (
+        connection.lease is not None
+        and addresses.family_of(connection.local[0]) == connection.family
+    ):
         own = pool.withdraw(connection.lease)
     if own >= 0:
         return _socket.socket(connection.family, _socket.SOCK_STREAM, 0, own)

@@ -15,11 +15,18 @@ import time
 from _thread import RLock
 
 from wsdirect import reasons, settings, status
-from wsdirect.spi.constants import CF_ACCEPT, SOL_SOCKET
+from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, Condition
 from wsdirect.spi.errors import WSAError, WsaErrorCode
-from wsdirect.spi.native import SO_NATIVE_STREAM
+from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
 from wsdirect.switch import addresses, policy
-from wsdirect.switch.connection import Connection, forget, forget_plain, note_plain, peer_pid_of
+from wsdirect.switch.connection import (
+    Connection,
+    borrowed,
+    forget,
+    forget_plain,
+    note_plain,
+    peer_pid_of,
+)
 from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.routes import Route, listening_route
 from wsdirect.switch.say import say
@@ -47,48 +54,51 @@ _unblocked: set[int] = set()  # listeners that we made non-blocking, though the 
 class Listener:
     """The SAN side of one TCP listener in this process."""
 
-    __slots__ = ("_callee", "_options", "family", "fd", "private", "route", "row", "sans", "turn")
+    __slots__ = (
+        "_callee",
+        "_options",
+        "family",
+        "fd",
+        "private",
+        "route",
+        "row",
+        "san",
+        "san_fd",
+        "turn",
+    )
 
     def __init__(self, fd: int, private: _socket.socket, route: Route, endpoint: Endpoint) -> None:
         self.fd = fd
         self.family: int = private.family
-        self.private = private  # our own view of the TCP listener: its time-out is not the program's
+        self.private = (
+            private  # our own view of the TCP listener: its time-out is not the program's
+        )
         self.route = route
         self.turn = False
         self._callee: Endpoint = endpoint
         self._options: dict[tuple[int, int], bytes] | None = None
-        self.sans: list[tuple[int, int]] = []  # (provider's descriptor, descriptor to poll)
-        hosts = [endpoint[0]]
-        if endpoint[0] == "::" and not only_v6(private):
-            hosts.append("0.0.0.0")
-        try:
-            for host in hosts:
-                self._listen((host, endpoint[1]))
-        except BaseException:
-            self._close_sans()
-            raise
+        self.san = -1  # the provider's descriptor of the SAN listener
+        self.san_fd = -1  # polls readable when a switched connection may be waiting
+        self._listen(endpoint, only_v6(private))
         self.row = status.page().open_row(
             fd=fd, role="listen", path=route.name, provider=route.name, local=endpoint
         )
 
-    def _listen(self, endpoint: Endpoint) -> None:
+    def _listen(self, endpoint: Endpoint, v6_alone: bool) -> None:
         provider, native = self.route.provider, self.route.native
         assert native is not None
-        s = provider.WSPSocket(
-            addresses.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP, self.route.info
-        )
+        family = addresses.spi_family(endpoint[0])
+        s = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, self.route.info)
         try:
+            if v6_alone:
+                provider.WSPSetSockOpt(s, IPPROTO_IPV6, IPV6_V6ONLY, 1)
             provider.WSPBind(s, endpoint)
             provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
             provider.WSPListen(s, BACKLOG)
-            self.sans.append((s, native.accept_fileno(s)))
+            self.san, self.san_fd = s, native.accept_fileno(s)
         except BaseException:
             provider.WSPCloseSocket(s)
             raise
-
-    def pollable(self) -> list[int]:
-        """Descriptors whose readability means that a switched connection may be waiting."""
-        return [fd for _, fd in self.sans]
 
     def options_changed(self) -> None:
         """The program set an option of the listener: read them anew for the next connection."""
@@ -96,25 +106,23 @@ class Listener:
 
     def _condition(self, request: AcceptRequest) -> int:
         self._callee = request.callee  # a wildcard listener learns which address was meant
-        return CF_ACCEPT
+        return Condition.CF_ACCEPT
 
     def take(self) -> tuple[int, tuple[Any, ...]] | None:
         """A waiting switched connection as (descriptor, peer's address), or None."""
         provider, native = self.route.provider, self.route.native
         assert native is not None
-        for s, _ in self.sans:
-            while True:
-                try:
-                    accepted, peer = provider.WSPAccept(s, self._condition)
-                    stream = native.stream(accepted)
-                except WSAError as error:
-                    if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
-                        break
-                    if error.winerror in (WsaErrorCode.WSAEMFILE, WsaErrorCode.WSAENOTSOCK):
-                        raise
-                    continue  # that request came to nothing (withdrawn, foreign): the next one
-                return self._adopt(stream, (peer[0], peer[1]))
-        return None
+        while True:
+            try:
+                accepted, peer = provider.WSPAccept(self.san, self._condition)
+                stream = native.stream(accepted)
+            except WSAError as error:
+                if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
+                    return None
+                if error.winerror in (WsaErrorCode.WSAEMFILE, WsaErrorCode.WSAENOTSOCK):
+                    raise
+                continue  # that request came to nothing (withdrawn, foreign): the next one
+            return self._adopt(stream, (peer[0], peer[1]))
 
     def _adopt(self, stream: Any, peer: Endpoint) -> tuple[int, tuple[Any, ...]]:
         if self._options is None:
@@ -151,7 +159,7 @@ class Listener:
         return fd, peer
 
     def accept(self, timeout: float | None) -> tuple[int, tuple[Any, ...]]:
-        """The next connection of either kind; time-outs and errors as accept() has them."""
+        """Wait for the next connection of either kind; errors as a socket's accept has them."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self.turn = not self.turn  # neither kind can starve the other
@@ -166,31 +174,20 @@ class Listener:
                 raise TimeoutError("timed out")
             poller = _poll()
             poller.register(self.fd, select.POLLIN)
-            for _, fd in self.sans:
-                poller.register(fd, select.POLLIN)
+            poller.register(self.san_fd, select.POLLIN)
             poller.poll(None if left is None else max(1, int(left * 1000 + 0.999)))
             if listeners.get(self.fd) is not self:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
-    def _close_sans(self) -> None:
-        for s, _ in self.sans:
-            try:
-                self.route.provider.WSPCloseSocket(s)
-            except WSAError as error:
-                say("debug", f"closing a SAN listener: {error}")
-        self.sans = []
-
     def close(self) -> None:
         """The program closes its listener: refuse what is queued here."""
         listeners.pop(self.fd, None)
-        self._close_sans()
+        try:
+            self.route.provider.WSPCloseSocket(self.san)
+        except WSAError as error:
+            say("debug", f"closing a SAN listener: {error}")
         status.page().close_row(self.row)
         self.private.detach()  # the descriptor is the program's
-
-
-def borrowed(fd: int) -> _socket.socket:
-    """A socket object on a descriptor of the program's; detach() it, never close it."""
-    return _socket.socket(fileno=fd)
 
 
 def accepting(fd: int) -> Listener | None:

@@ -2,8 +2,8 @@
 
 There is no TCP socket behind a switched connection (or a bound, never connected one at most), so
 options are kept here.  A value that is set is first set on a real TCP socket, which judges it and
-says how it reads back; for the few options that programs set on every connection the answer is known
-and no socket is made.
+says how it reads back; for the few options that programs set on every connection the answer is
+known and no socket is made.
 """
 
 from __future__ import annotations
@@ -65,8 +65,11 @@ def carried(sock: Any) -> dict[tuple[int, int], bytes]:
     family = sock.family
     defaults = _defaults.get(family)
     if defaults is None:
-        with _socket.socket(family, _socket.SOCK_STREAM) as fresh:
+        fresh = _socket.socket(family, _socket.SOCK_STREAM)
+        try:
             defaults = _defaults[family] = _read(fresh)
+        finally:
+            fresh.close()
     return {key: value for key, value in _read(sock).items() if value != defaults[key]}
 
 
@@ -99,13 +102,15 @@ class Options:
         if (level, name) in SWITCHES and len(value) == 1 and isinstance(value[0], int):
             self.values[level, name] = struct.pack("=i", 1 if value[0] else 0)
             return
-        with self._probe() as probe:
+        probe = self._probe()
+        try:
             put(probe, level, name, *value)
             try:
-                read_back = get(probe, level, name, 256)
+                self.values[level, name] = get(probe, level, name, 256)
             except OSError:
                 return  # write-only options, such as IPV6_JOIN_GROUP
-        self.values[level, name] = read_back
+        finally:
+            probe.close()
 
     def get(self, level: int, name: int, *size: int) -> int | bytes:
         """As socket.getsockopt."""
@@ -126,9 +131,17 @@ class Options:
                 return int(struct.unpack("=i", value[:4])[0])
             if 0 < size[0] <= 1024:
                 return value[: size[0]]
-        with self._probe() as probe:
+        probe = self._probe()
+        try:
             answer: int | bytes = get(probe, level, name, *size)
-        if level == IPPROTO_TCP and name == _socket.TCP_INFO and isinstance(answer, bytes) and answer:
+        finally:
+            probe.close()
+        if (
+            level == IPPROTO_TCP
+            and name == _socket.TCP_INFO
+            and isinstance(answer, bytes)
+            and answer
+        ):
             answer = bytes([TCP_ESTABLISHED]) + answer[1:]
         return answer
 

@@ -1,4 +1,4 @@
-"""Messages to the user on standard error, by WSDIRECT_LOG, each at most once where it could repeat."""
+"""Messages to the user on standard error, by WSDIRECT_LOG; none repeats itself."""
 
 from __future__ import annotations
 

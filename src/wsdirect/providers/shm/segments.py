@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     Segment = _native.Segment
     Stream = _native.Stream
 
+    # A process number; or a listener's name where the kernel does not tell the number, because the
+    # process lives in another process namespace.
+    ServerKey = int | bytes
+    # Process number (0: not told) and user number.
+    ClientKey = tuple[int, int]
+
 __all__ = ["AdoptedSegments", "Reservation", "SegmentPool"]
 
 _SERVERS_MAX: Final = 64
@@ -43,13 +49,13 @@ class Reservation:
         segment: Where the slot is.
         slot: Its number.
         generation: Which use of the slot this is.
-        server: Process number of the server that the segment is shared with; None: no one's yet.
+        server: The server process that the segment is shared with; None: no one's yet.
         new: The server may not have the segment: its descriptor has to go along.
     """
 
     __slots__ = ("generation", "new", "segment", "server", "slot")
 
-    def __init__(self, segment: Segment, slot: int, server: int | None, new: bool) -> None:
+    def __init__(self, segment: Segment, slot: int, server: ServerKey | None, new: bool) -> None:
         self.segment = segment
         self.slot = slot
         self.generation = segment.generation(slot)
@@ -76,15 +82,15 @@ class SegmentPool:
     """The segments that this process made."""
 
     def __init__(self) -> None:
-        self._servers: dict[int, _Server] = {}
+        self._servers: dict[ServerKey, _Server] = {}
         # slots of segments that no process has seen: left over from connects to nobody
         self._spare: list[Reservation] = []
 
-    def reserve(self, server: int | None) -> Reservation:
+    def reserve(self, server: ServerKey | None) -> Reservation:
         """Take a slot for an offer.
 
         Args:
-            server: Process number that will probably answer; None if that is not known.
+            server: The process that will probably answer; None if that is not known.
 
         Errors:
             OSError: no memory or descriptor for another segment.
@@ -94,8 +100,11 @@ class SegmentPool:
             for segment in known.segments:
                 slot = segment.take()
                 if slot >= 0:
-                    # Number 0 stands for all processes of other process namespaces.
-                    new = server == 0 or monotonic() - known.told[segment.id] > _TELL_AGAIN
+                    # Behind a name there may be another process each time.
+                    new = (
+                        type(server) is bytes
+                        or monotonic() - known.told[segment.id] > _TELL_AGAIN
+                    )
                     return Reservation(segment, slot, server, new)
         try:
             return self._spare.pop()
@@ -104,7 +113,7 @@ class SegmentPool:
             segment = _core.Segment.create(slots=chosen.slots, ring=chosen.ring)
             return Reservation(segment, segment.take(), None, True)
 
-    def fits(self, reservation: Reservation, server: int) -> bool:
+    def fits(self, reservation: Reservation, server: ServerKey) -> bool:
         """Whether a reservation may be used with the server that answered."""
         return reservation.server is None or reservation.server == server
 
@@ -115,7 +124,7 @@ class SegmentPool:
         else:
             reservation.cancel()
 
-    def passed(self, reservation: Reservation, server: int) -> None:
+    def passed(self, reservation: Reservation, server: ServerKey) -> None:
         """Note that the server gets the segment's descriptor with this offer."""
         known = self._servers.get(server)
         if known is None:
@@ -135,7 +144,7 @@ class SegmentPool:
         """
         oldest = next(iter(self._servers))
         for server in self._servers:
-            if not _lives(server):
+            if type(server) is int and not _lives(server):
                 oldest = server
                 break
         del self._servers[oldest]
@@ -156,20 +165,20 @@ class SegmentPool:
 
 
 class AdoptedSegments:
-    """The segments that clients passed to this process, by (process number, segment id)."""
+    """The segments that clients passed to this process, by client and segment id."""
 
     def __init__(self) -> None:
-        self._segments: dict[tuple[int, int], Segment] = {}
+        self._segments: dict[tuple[ClientKey, int], Segment] = {}
 
-    def find(self, client: int, segment_id: int) -> Segment | None:
+    def find(self, client: ClientKey, segment_id: int) -> Segment | None:
         """The segment, if this client has passed it and it was not dropped since."""
         return self._segments.get((client, segment_id))
 
-    def adopt(self, client: int, segment_id: int, descriptor: int) -> Segment:
+    def adopt(self, client: ClientKey, segment_id: int, descriptor: int) -> Segment:
         """Map a segment that a client passed.
 
         Args:
-            client: Process number of the client, from the kernel.
+            client: Process and user number of the client, from the kernel.
             segment_id: What the offer calls it.
             descriptor: The memfd; stays the caller's.
 
@@ -191,7 +200,7 @@ class AdoptedSegments:
         A client that lives passes its segment again when it next connects after a second, and a
         connection in use keeps its memory mapped.
         """
-        dead = [key for key in self._segments if not _lives(key[0])]
+        dead = [key for key in self._segments if not _lives(key[0][0])]
         for key in dead or [next(iter(self._segments))]:
             del self._segments[key]
 

@@ -1,0 +1,103 @@
+"""The provider's record of one socket."""
+
+from __future__ import annotations
+
+import os
+
+from wsdirect.providers.socket_table import Socket
+from wsdirect.spi.constants import AF_INET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wsdirect._core import _native
+    from wsdirect.providers.shm.events import Selection
+    from wsdirect.providers.shm.names import Host
+    from wsdirect.providers.shm.rendezvous import Arrival, Listener
+    from wsdirect.providers.shm.transfer import Channel
+
+    Stream = _native.Stream
+
+__all__ = ["SanSocket"]
+
+
+class SanSocket(Socket):
+    """A socket of the shared-memory SAN.
+
+    Attributes:
+        family: AF_INET, or AF_INET6 in Winsock's numbering.
+        native: It is a native stream, not messages.
+        v6only: Listening on the IPv6 wildcard takes no IPv4 connections.
+        debug: SO_DEBUG as set.
+        no_delay: TCP_NODELAY as set; nothing is ever delayed.
+        host: Local address, None before WSPBind.
+        port: Its port.
+        peer: Address of the peer, None if not connected.
+        peer_port: Its port.
+        listener: Of a listening socket.
+        deferred: The request that a condition function put off.
+        stream: The connection of a native stream.
+        channel: The connection of a socket for messages.
+        selection: What WSPEventSelect asked for; None before the first call.
+    """
+
+    __slots__ = (
+        "channel",
+        "debug",
+        "deferred",
+        "family",
+        "host",
+        "listener",
+        "native",
+        "no_delay",
+        "peer",
+        "peer_port",
+        "port",
+        "selection",
+        "stream",
+        "v6only",
+    )
+
+    def __init__(self, family: int = AF_INET, catalog_id: int = 0) -> None:
+        super().__init__(catalog_id)
+        self.family = family
+        self.native = False
+        self.v6only = False
+        self.debug = False
+        self.no_delay = False
+        self.host: Host | None = None
+        self.port = 0
+        self.peer: Host | None = None
+        self.peer_port = 0
+        self.listener: Listener | None = None
+        self.deferred: Arrival | None = None
+        self.stream: Stream | None = None
+        self.channel: Channel | None = None
+        self.selection: Selection | None = None
+
+    def inherit(self, listening: SanSocket, arrival: Arrival) -> None:
+        """Become the accepting end of a connection request."""
+        offer = arrival.offer
+        self.native = listening.native
+        self.debug = listening.debug
+        self.no_delay = listening.no_delay
+        self.host = offer.remote
+        self.port = offer.remote_port
+        self.peer = offer.local
+        self.peer_port = offer.local_port
+
+    def shown(self, host: Host) -> str:
+        """An address as a socket of this family shows it."""
+        return host.text if host.v4 is (self.family == AF_INET) else f"::ffff:{host.text}"
+
+
+def end_stream(stream: Stream, reset: bool = False) -> None:
+    """Close a stream and its descriptor.
+
+    An offer that nobody has attached to is withdrawn, so that nobody will.
+    """
+    descriptor = stream.fd
+    if stream.side == 0:
+        stream.revoke()
+    stream.close(reset)
+    if descriptor >= 0:
+        os.close(descriptor)

@@ -1,0 +1,295 @@
+"""The sockets of a provider: descriptors, states, and upcalls in their order.
+
+Two rules.  What state a socket is in changes in this file only, by `Socket.step`.  What a call
+may be made in which state stands in this file only, in `REFUSALS`.  Nothing here knows what a
+connection is made of, so every provider can use it.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections import deque
+from enum import IntEnum
+from itertools import count
+
+from wsdirect.providers.telling import tell
+from wsdirect.spi.errors import WSAError, WsaErrorCode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Final, Generic, NoReturn, TypeVar
+
+    SocketT = TypeVar("SocketT", bound="Socket")
+    _Generic = Generic[SocketT]
+else:
+    _Generic = object
+
+__all__ = ["REFUSALS", "TRANSITIONS", "Socket", "SocketTable", "State", "Step", "Upcalls"]
+
+
+class State(IntEnum):
+    """What a socket is."""
+
+    FRESH = 0  # From WSPSocket.
+    BOUND = 1  # Has a local address.
+    LISTENING = 2
+    CONNECTING = 3  # The peer has not answered yet.
+    CONNECTED = 4
+    BROKEN = 5  # Was connected; `Socket.error` says why it is not any more.
+    MOVED = 6  # Duplicated into another process: only to be closed.
+    CLOSED = 7
+
+
+class Step(IntEnum):
+    """What changes a state."""
+
+    BIND = 0
+    LISTEN = 1
+    CONNECT = 2
+    ESTABLISH = 3  # The peer accepted, or we accepted the peer.
+    FAIL = 4  # The connect came to nothing.
+    BREAK = 5
+    MOVE = 6
+    CLOSE = 7
+
+
+TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
+    State.FRESH: {
+        Step.BIND: State.BOUND,
+        Step.CLOSE: State.CLOSED,
+    },
+    State.BOUND: {
+        Step.LISTEN: State.LISTENING,
+        Step.CONNECT: State.CONNECTING,
+        Step.ESTABLISH: State.CONNECTED,  # accepted and duplicated sockets start here
+        Step.CLOSE: State.CLOSED,
+    },
+    State.LISTENING: {
+        Step.LISTEN: State.LISTENING,  # changes the backlog
+        Step.MOVE: State.MOVED,
+        Step.CLOSE: State.CLOSED,
+    },
+    State.CONNECTING: {
+        Step.ESTABLISH: State.CONNECTED,
+        Step.FAIL: State.BOUND,
+        Step.CLOSE: State.CLOSED,
+    },
+    State.CONNECTED: {
+        Step.BREAK: State.BROKEN,
+        Step.MOVE: State.MOVED,
+        Step.CLOSE: State.CLOSED,
+    },
+    State.BROKEN: {
+        Step.CLOSE: State.CLOSED,
+    },
+    State.MOVED: {
+        Step.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+
+_E = WsaErrorCode
+_OWN: Final = 0  # stands for the error that ended the connection
+
+_UNCONNECTED: Final = {
+    State.FRESH: _E.WSAENOTCONN,
+    State.BOUND: _E.WSAENOTCONN,
+    State.LISTENING: _E.WSAENOTCONN,
+    State.CONNECTING: _E.WSAENOTCONN,
+    State.MOVED: _E.WSAEINVAL,
+    State.CLOSED: _E.WSAENOTSOCK,
+}
+
+REFUSALS: Final[dict[str, dict[State, int]]] = {
+    "WSPBind": {
+        State.BOUND: _E.WSAEINVAL,
+        State.LISTENING: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEINVAL,
+        State.CONNECTED: _E.WSAEINVAL,
+        State.BROKEN: _E.WSAEINVAL,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    "WSPListen": {
+        State.FRESH: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEINVAL,
+        State.CONNECTED: _E.WSAEISCONN,
+        State.BROKEN: _E.WSAEISCONN,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    "WSPConnect": {
+        State.FRESH: _E.WSAEINVAL,
+        State.LISTENING: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEALREADY,
+        State.CONNECTED: _E.WSAEISCONN,
+        State.BROKEN: _E.WSAEISCONN,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    "WSPAccept": {
+        State.FRESH: _E.WSAEINVAL,
+        State.BOUND: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEINVAL,
+        State.CONNECTED: _E.WSAEINVAL,
+        State.BROKEN: _E.WSAEINVAL,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    "WSPSend": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPRecv": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPDuplicateSocket": {
+        State.FRESH: _E.WSAEINVAL,
+        State.BOUND: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEINVAL,
+        State.BROKEN: _E.WSAEINVAL,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    # The byte stream of a socket, and a new kind for it: extensions of wsdirect.
+    "stream": {
+        State.FRESH: _E.WSAENOTCONN,
+        State.BOUND: _E.WSAENOTCONN,
+        State.LISTENING: _E.WSAENOTCONN,
+        State.BROKEN: _OWN,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+    "SO_NATIVE_STREAM": {
+        State.LISTENING: _E.WSAEINVAL,
+        State.CONNECTING: _E.WSAEINVAL,
+        State.CONNECTED: _E.WSAEINVAL,
+        State.BROKEN: _E.WSAEINVAL,
+        State.MOVED: _E.WSAEINVAL,
+        State.CLOSED: _E.WSAENOTSOCK,
+    },
+}
+"""Winsock code by call and state; what is not here is allowed.  0: the socket's own error."""
+
+
+class Socket:
+    """What all sockets of all providers have.
+
+    Attributes:
+        descriptor: The provider's number for it, given out by the table.
+        handle: The switch's number for it; 0 before WPUCreateSocketHandle.
+        catalog_id: dwCatalogEntryId for WPUCreateSocketHandle.
+        state: The state; only `step` changes it.
+        error: Why the connection is broken, a Winsock code; 0 if it is not.
+    """
+
+    __slots__ = ("catalog_id", "descriptor", "error", "handle", "state")
+
+    def __init__(self, catalog_id: int = 0) -> None:
+        self.descriptor = 0
+        self.handle = 0
+        self.catalog_id = catalog_id
+        self.state = State.FRESH
+        self.error = 0
+
+    def step(self, step: Step) -> None:
+        """Change the state; a step that the table does not have is a mistake of the provider."""
+        self.state = TRANSITIONS[self.state][step]
+
+    def require(self, call: str) -> None:
+        """Raise what the call is answered with in this state, if it is not allowed."""
+        if self.state in REFUSALS[call]:
+            self.refuse(call)
+
+    def refuse(self, call: str) -> NoReturn:
+        """Raise what the call is answered with in this state."""
+        raise WSAError(REFUSALS[call].get(self.state) or self.error, call)
+
+
+class SocketTable(_Generic):
+    """All sockets of a provider by descriptor.
+
+    Descriptors are numbers that are never used twice, so a late call for a closed socket cannot
+    meet another one.  They do not look like file descriptors, and mistakes show.
+    """
+
+    __slots__ = ("_numbers", "_sockets")
+
+    def __init__(self) -> None:
+        self._numbers = count(0x10000, 4)
+        # No lock: every change is a single operation of a dict, and a lock could be held by
+        # another thread at a fork.
+        self._sockets: dict[int, SocketT] = {}
+
+    def add(self, socket: SocketT) -> int:
+        """Give the socket a descriptor."""
+        socket.descriptor = descriptor = next(self._numbers)
+        self._sockets[descriptor] = socket
+        return descriptor
+
+    def get(self, s: int, call: str) -> SocketT:
+        """The socket with this descriptor.
+
+        Errors:
+            WSAENOTSOCK: there is none, or not any more.
+        """
+        try:
+            return self._sockets[s]
+        except (KeyError, TypeError):
+            raise WSAError(WsaErrorCode.WSAENOTSOCK, call) from None
+
+    def take(self, s: int, call: str) -> SocketT:
+        """Remove the socket from the table; of two threads that try, one gets it.
+
+        Errors:
+            WSAENOTSOCK: there is none, or not any more.
+        """
+        try:
+            return self._sockets.pop(s)
+        except (KeyError, TypeError):
+            raise WSAError(WsaErrorCode.WSAENOTSOCK, call) from None
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def __iter__(self) -> Iterator[SocketT]:
+        return iter(list(self._sockets.values()))
+
+    def clear(self) -> None:
+        """Forget all sockets, as in a forked child; their numbers stay used."""
+        self._sockets.clear()
+
+
+class Upcalls:
+    """The upcalls of one socket: one at a time, in order, with no lock held.
+
+    `post` only queues.  Whoever calls `run` makes the upcalls that wait, unless another thread, or
+    a caller further up in this one, is at it: then that one makes them after its own.
+    """
+
+    __slots__ = ("_lock", "_running", "_waiting")
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._running = False
+
+    def post(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Queue an upcall."""
+        self._waiting.append((function, arguments))
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def run(self) -> None:
+        """Make the upcalls that wait."""
+        while True:
+            with self._lock:
+                if self._running or not self._waiting:
+                    return
+                self._running = True
+                function, arguments = self._waiting.popleft()
+            try:
+                function(*arguments)
+            except Exception as error:
+                # Not ours to handle, and no reason to keep the next one from being told.
+                tell("error", f"an upcall failed: {error!r}")
+            finally:
+                with self._lock:
+                    self._running = False
