@@ -13,6 +13,13 @@ uint64_t wsd_message_max(const wsd_stream *s)
     return s->size - HEADER;
 }
 
+/* Producer's lock held, the message does not fit: have the bell tell when half the ring is free,
+ * which is enough for a message of up to half a ring.  True: it is free already. */
+static bool room_announced(wsd_stream *s, uint64_t head, uint64_t needed)
+{
+    return needed <= s->size / 2 && wsd_bell_full(s, head);
+}
+
 int wsd_message_send(wsd_stream *s, const struct iovec *iov, int count)
 {
     uint64_t length = wsd_iov_total(iov, count);
@@ -33,7 +40,7 @@ int wsd_message_send(wsd_stream *s, const struct iovec *iov, int count)
     if (used > s->size) {
         STORE(s->broken, true);
         rc = -ECONNABORTED;
-    } else if (s->size - used < HEADER + length) {
+    } else if (s->size - used < HEADER + length && !room_announced(s, head, HEADER + length)) {
         rc = -EAGAIN;
     } else {
         wsd_cursor from = {iov, count, 0};

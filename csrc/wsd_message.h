@@ -6,7 +6,8 @@
 
 /* Longest message that a ring of this connection can carry. */
 uint64_t wsd_message_max(const wsd_stream *s);
-/* 0 queued whole; -EAGAIN no room now, -EMSGSIZE never fits, -ENOBUFS..., -errno as for send. */
+/* 0 queued whole; -EAGAIN no room now, -EMSGSIZE never fits, -errno as for send.  After -EAGAIN for
+ * a message of up to half a ring the descriptor polls writable once there is room. */
 int wsd_message_send(wsd_stream *s, const struct iovec *iov, int count);
 /* Length of the first queued message; -EAGAIN none yet, -ECONNRESET / -ECONNABORTED at the end. */
 int64_t wsd_message_size(wsd_stream *s);

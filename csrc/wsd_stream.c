@@ -17,6 +17,16 @@
 
 _Atomic uint32_t wsd_unannounced_now;
 
+static bool is_attached(wsd_stream *s)
+{
+    if (WSD_LIKELY(LOAD(s->attached)))
+        return true;
+    if (wsd_stream_state(s) != WSD_ATTACHED)
+        return false;
+    STORE(s->attached, true);
+    return true;
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int fd, wsd_stream **out)
@@ -93,6 +103,25 @@ static void mark_unannounced(wsd_stream *s, bool now)
         atomic_fetch_sub_explicit(&wsd_unannounced_now, 1, memory_order_relaxed);
 }
 
+int wsd_stream_join(wsd_segment *segment, uint32_t index, uint32_t generation, unsigned side, int fd,
+                    wsd_stream **out)
+{
+    if (index >= segment->slots || side > 1)
+        return -EINVAL;
+    int rc = new_stream(segment, index, side, fd, out);
+    if (rc < 0)
+        return rc;
+    wsd_stream *s = *out;
+    s->generation = generation & (UINT32_MAX >> 2);
+    atomic_fetch_add_explicit(&s->slot->holders[side], 1, memory_order_relaxed);
+    if (!is_attached(s)) {
+        wsd_stream_release(s);
+        *out = NULL;
+        return -ECONNABORTED;
+    }
+    return 0;
+}
+
 void wsd_stream_hold(wsd_stream *s)
 {
     atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
@@ -113,16 +142,6 @@ unsigned wsd_stream_state(const wsd_stream *s)
 {
     uint32_t word = atomic_load_explicit(&s->slot->state, memory_order_acquire);
     return WSD_GENERATION(word) == s->generation ? (word & WSD_STATE_MASK) : WSD_REVOKED;
-}
-
-static bool is_attached(wsd_stream *s)
-{
-    if (WSD_LIKELY(LOAD(s->attached)))
-        return true;
-    if (wsd_stream_state(s) != WSD_ATTACHED)
-        return false;
-    STORE(s->attached, true);
-    return true;
 }
 
 bool wsd_stream_revoke(wsd_stream *s)

@@ -53,6 +53,10 @@ enum { WSD_PEEK = 1, WSD_EXACT = 2 };
 int wsd_stream_offer(wsd_segment *segment, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out);
 /* The accepting end; -ECONNABORTED when the offer of that generation is not there any more. */
 int wsd_stream_attach(wsd_segment *segment, uint32_t slot, uint32_t generation, int fd, wsd_stream **out);
+/* One end of an attached slot that another process holds and handed over, together with its bell;
+ * -ECONNABORTED when that connection is not there any more. */
+int wsd_stream_join(wsd_segment *segment, uint32_t slot, uint32_t generation, unsigned side, int fd,
+                    wsd_stream **out);
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
 
@@ -86,7 +90,7 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_shutdown(wsd_stream *s, int how);
 /* Leave the connection; the descriptor is still the caller's and is closed right after. */
 void wsd_stream_close(wsd_stream *s, bool reset);
-/* In a forked child: this process holds the end too. */
+/* Before a fork: the child will hold the end too. */
 void wsd_stream_forked(wsd_stream *s);
 
 #endif

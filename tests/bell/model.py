@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -48,10 +49,11 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
     GONE,  # the consumer believes that the other side has died
     BACK,  # fin of the other direction: the consumer is closing
     KILLED,  # a death has happened
+    HOLE,  # rx left QUIET with data unread: what is in the ring now may be unannounced
     PRODUCER_LOCK,  # the thread that holds it
     CONSUMER_LOCK,
     SHARED,
-) = range(15)
+) = range(16)
 # ... then this much for each thread.
 (
     PC,
@@ -65,6 +67,8 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
     RESUME,  # where to go after repairing what a dead holder left
     LOCALS,
 ) = range(10)
+
+KERNEL_TAKES = 6  # a socket with the least SO_SNDBUF takes no more unread tokens than this
 
 NOW, BLOCK = range(2)  # MODE: a non-blocking call (WSD_EXACT) or a blocking one
 
@@ -87,6 +91,7 @@ MUTATIONS = (
     "eat and forget",
     "quiet although others sleep",
     "sleep without arming",
+    "quiet before a sleep while there are data",
     "end of the socket taken for death",
     "no repair after a dead producer",
     "no repair after a dead consumer",
@@ -175,6 +180,7 @@ class Model:
             return "repair_p"
         if self.without("no repair after a dead consumer"):
             return ""
+        v[DEBT] = 0  # too many tokens are removed sooner or later, too few would be missed
         v[t + RESUME] = here
         return "look_tx"
 
@@ -197,9 +203,15 @@ class Model:
         return tuple(calls)
 
     @staticmethod
-    def _send_token(v: list) -> None:
-        if not v[BACK] & CLOSED_IN_KERNEL:
-            v[SOCKET] += 1
+    def _send_token(v: list) -> bool:
+        """False: the socket takes no more at the moment."""
+        if v[BACK] & CLOSED_IN_KERNEL:
+            return True
+        if v[SOCKET] >= KERNEL_TAKES:
+            # A living consumer inside a call makes room in a moment; otherwise patience ends.
+            return not v[CONSUMER_LOCK] or v[v[CONSUMER_LOCK] + PC] == "dead"
+        v[SOCKET] += 1
+        return True
 
     def _producer_steps(self) -> dict[str, tuple[Step, ...]]:
         capacity, half = self.capacity, self.half
@@ -244,9 +256,8 @@ class Model:
             v[RX] = RUNG
             return "ring"
 
-        def ring(v: list, t: int) -> str:
-            self._send_token(v)
-            return "unmark"
+        def ring(v: list, t: int) -> str | None:
+            return "unmark" if self._send_token(v) else None
 
         def unmark(v: list, t: int) -> str:
             v[PENDING] = 0
@@ -285,7 +296,9 @@ class Model:
             return "full_set"
 
         def full_set(v: list, t: int) -> str:
-            v[TX] = 1
+            was, v[TX] = v[TX], 1
+            if was:
+                return "full_unmark"  # the consumer took its clearing back: still announced
             careless = self.without("no look at tail after announcing a full ring")
             return "full_send" if careless else "full_look"
 
@@ -302,30 +315,24 @@ class Model:
             v[PENDING] = 0
             return full_ends(v, t, True)
 
-        def full_send(v: list, t: int) -> str:
-            self._send_token(v)
+        def full_send(v: list, t: int) -> str | None:
+            if not self._send_token(v):
+                return None
             return "full_unmark" if self.without("one token for a full ring") else "full_send_2"
 
-        def full_send_2(v: list, t: int) -> str:
-            self._send_token(v)
-            return "full_unmark"
+        def full_send_2(v: list, t: int) -> str | None:
+            return "full_unmark" if self._send_token(v) else None
 
         def full_unmark(v: list, t: int) -> str:
             v[PENDING] = 0
             return full_ends(v, t, False)
 
         def repair_p(v: list, t: int) -> str:
-            """A holder died.  With the pending bit set it may owe any token: send them all."""
-            return "repair_rx" if v[PENDING] else "look_rx"
+            """A holder died.  With the pending bit set it may owe all tokens there can be."""
+            return "repair_tokens" if v[PENDING] else "look_rx"
 
-        def repair_rx(v: list, t: int) -> str:
-            if v[RX] == RUNG:
-                self._send_token(v)
-            return "repair_tx"
-
-        def repair_tx(v: list, t: int) -> str:
-            if v[TX]:
-                self._send_token(v)
+        def repair_tokens(v: list, t: int) -> str:
+            for _ in range(3 + v[DEBT]):
                 self._send_token(v)
             return "repair_unmark"
 
@@ -348,7 +355,7 @@ class Model:
 
         places = (put, publish, look_rx, mark, look_tail, cas_rx, ring, unmark, short, sleep_w)
         places += (full_seen, full_mark, full_set, full_look, full_back, full_room, full_send)
-        places += (full_send_2, full_unmark, repair_p, repair_rx, repair_tx, repair_unmark)
+        places += (full_send_2, full_unmark, repair_p, repair_tokens, repair_unmark)
         places += (fin, fin_kernel)
         steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
         steps["spin_w"] = (spin_w, lambda v, t: "sleep_w")
@@ -376,7 +383,7 @@ class Model:
 
     def _consumer_steps(self) -> dict[str, tuple[Step, ...]]:
         half = self.half
-        give_up = self.situation.give_up
+        impatient = self.situation.give_up
         strict = self.situation.strict
 
         def unlock(v: list, t: int, place: str) -> str:
@@ -387,6 +394,14 @@ class Model:
             first = self._lock(v, CONSUMER_LOCK, t, "take")
             if first != "":
                 return first
+            if v[DEBT] and not v[t + GOT]:
+                return eat(v, t, 0, "paid")
+            return look_head(v, t)
+
+        def paid(v: list, t: int) -> str:
+            return "look_head"
+
+        def look_head(v: list, t: int) -> str:
             if v[USED]:
                 return "consume"
             v[t + AFTER] = "recv"
@@ -394,6 +409,8 @@ class Model:
 
         def consume(v: list, t: int) -> str:
             v[USED] -= 1
+            if not v[USED]:
+                v[HOLE] = 0
             v[t + LEFT] -= 1
             v[t + GOT] = 1
             return "look_tx"
@@ -441,7 +458,7 @@ class Model:
 
         def eaten(v: list, t: int, then: str) -> str:
             v[t + EAT], v[t + THEN] = 0, ""
-            return {"consumed": consumed, "rested": rested, "checked": checked}[then](v, t)
+            return {"consumed": consumed, "rested": rested, "checked": checked, "paid": paid}[then](v, t)
 
         def eat_step(v: list, t: int) -> str | None:
             if v[SOCKET]:
@@ -458,7 +475,7 @@ class Model:
             return eaten(v, t, v[t + THEN])
 
         def eat_gives_up(v: list, t: int) -> str | None:
-            if v[SOCKET] or v[DOWN]:
+            if v[SOCKET] or v[DOWN] or not (impatient or v[KILLED]):
                 return None
             v[DEBT] = v[t + EAT]
             return eaten(v, t, v[t + THEN])
@@ -466,10 +483,24 @@ class Model:
         # coming to rest
 
         def rest(v: list, t: int) -> str:
+            if exact(v, t) and v[RX] == QUIET:
+                v[RX] = ARMED  # even with data: somebody is going to sleep on what comes next
+                v[HOLE] = 1 if v[USED] else 0
+            return "rest_look"
+
+        def exact(v: list, t: int) -> bool:
+            if self.without("quiet before a sleep while there are data"):
+                return False
+            return v[t + MODE] == NOW or v[t + AFTER] in ("sleep", "interrupted")
+
+        def rest_look(v: list, t: int) -> str:
             return rested(v, t) if v[USED] else "rest_pending"
 
         def rest_pending(v: list, t: int) -> str | None:
             return None if v[PENDING] else "rest_again"
+
+        def rest_gives_up(v: list, t: int) -> str | None:
+            return "rest_again" if v[PENDING] and (impatient or v[KILLED]) else None
 
         def rest_again(v: list, t: int) -> str:
             return rested(v, t) if v[USED] else "rest_rx"
@@ -580,7 +611,7 @@ class Model:
             if first != "":
                 return first
             v[t + AFTER] = "interrupted"
-            return rest(v, t)
+            return "rest"
 
         def sleep(v: list, t: int) -> str | None:
             first = self._lock(v, CONSUMER_LOCK, t, "sleep")
@@ -648,8 +679,8 @@ class Model:
             self._idle(v, t)
             return "done"
 
-        places = (take, consume, look_tx, look_half, clear_tx, half_again, tx_back)
-        places += (rest, rest_again, rest_rx, arm, eat_early, look_again, unarm_rest)
+        places = (take, look_head, consume, look_tx, look_half, clear_tx, half_again, tx_back)
+        places += (rest, rest_look, rest_again, rest_rx, arm, eat_early, look_again, unarm_rest)
         places += (check_fin, check, check_end, check_head, check_rx, check_tx)
         places += (ending, watch, unarm, interrupted, sleep, look_before_poll)
         places += (woken, wake, wake_for_nothing, wake_late)
@@ -657,9 +688,8 @@ class Model:
         steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
         steps["spin"] = (spin, lambda v, t: "sleep", lambda v, t: "interrupted")
         steps["poll_r"] = (poll_r, lambda v, t: "wake_late")
-        steps["eat"] = (eat_step, eat_gives_up) if give_up else (eat_step,)
-        no_patience: Step = lambda v, t: "rest_again" if v[PENDING] else None  # noqa: E731
-        steps["rest_pending"] = (rest_pending, no_patience) if give_up else (rest_pending,)
+        steps["eat"] = (eat_step, eat_gives_up)
+        steps["rest_pending"] = (rest_pending, rest_gives_up)
         steps["done"] = steps["dead"] = ()
         return steps
 
@@ -698,9 +728,9 @@ class Model:
         finding = Finding()
         start = self.initial()
         came_from: dict[State, State | None] = {start: None}
-        todo = [start]
-        while todo:
-            state = todo.pop()
+        todo = deque([start])  # breadth first: the stories of violations are short
+        while todo and not finding.violations:
+            state = todo.popleft()
             if state[SOCKET] > finding.most_tokens:
                 finding.most_tokens = state[SOCKET]
             inside = moved = False
@@ -746,7 +776,7 @@ class Model:
         if tokens != (state[RX] == RUNG) + 2 * state[TX] + state[DEBT]:
             problems.append("tokens do not match the words")
         if used and not tokens and not state[DOWN]:
-            if state[RX] == QUIET and self.may_be_quiet:
+            if self.may_be_quiet and (state[RX] == QUIET or state[HOLE]):
                 finding.hole += 1
             else:
                 problems.append("data without a bell")
@@ -783,6 +813,7 @@ class Model:
         if producer is None:  # the peer is dead: a polling reader must come to the end
             state = self.until_quiet(state, consumer)
             return bool(not state[USED] and (state[GONE] or state[ENDED]))
+        state = self.until_quiet(state, consumer)
         state = self.until_quiet(self.alone(state, producer), consumer)
         if state[USED] or state[SOCKET] or state[TX] or state[DEBT] or state[PENDING]:
             return False
@@ -795,7 +826,7 @@ class Model:
     def story(self, came_from: dict[State, State | None], state: State) -> list[str]:
         lines: list[str] = []
         at: State | None = state
-        while at is not None and len(lines) < 40:
+        while at is not None and len(lines) < 60:
             words = "used {} pending {} rx {} tx {} tokens {} fin {} down {} debt {} sleepers {}"
             places = " ".join(str(at[t + PC]) for t in self.threads)
             lines.append(f"{words.format(*at[: SLEEPERS + 1])} | {places}")
@@ -819,6 +850,7 @@ SITUATIONS: dict[str, Situation] = {
     "two producers": Situation(2, ("now", "block"), ("both",)),
     "two non-blocking producers": Situation(2, ("now", "now"), sends=(1, 2)),
     "two consumers": Situation(2, ("now",), ("now", "block")),
+    "two blocking consumers": Situation(2, ("now",), ("block", "block")),
     "impatient": Situation(2, give_up=True),
     "peer dies": Situation(2, death="peer"),
     "one of two producers dies": Situation(2, ("now", "now"), death="producer"),
@@ -826,7 +858,6 @@ SITUATIONS: dict[str, Situation] = {
 }
 #: More of the same; minutes to hours.
 LARGE: dict[str, Situation] = {
-    "two blocking consumers": Situation(2, ("now",), ("block", "block")),
     "two consumers, all calls": Situation(2, BOTH, ("both", "both")),
     "two producers, all calls": Situation(2, ("both", "both"), BOTH, sends=(1, 2)),
     "two of each": Situation(2, ("now", "block"), ("now", "block")),

@@ -132,29 +132,30 @@ def test_forgotten_event_closes_itself_silently() -> None:
         os.fstat(descriptor)
 
 
-def test_close_races_with_set() -> None:
-    """A set that comes too late fails; it never writes to whatever has the descriptor then."""
-    for _ in range(200):
-        event = Event()
-        start = threading.Barrier(2)
+def test_close_waits_for_a_set_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the set could write to whatever file gets the descriptor's number next."""
+    write = os.eventfd_write
+    inside, go_on = threading.Event(), threading.Event()
 
-        def setter(event: Event = event, start: threading.Barrier = start) -> None:
-            start.wait()
-            try:
-                for _ in range(20):
-                    event.set()
-            except WSAError:
-                pass
+    def slow_write(descriptor: int, value: int) -> None:
+        inside.set()
+        go_on.wait(5)
+        write(descriptor, value)
 
-        thread = threading.Thread(target=setter)
-        thread.start()
-        start.wait()
-        event.close()
-        reader, writer = os.pipe()  # likely to get the number
-        thread.join()
-        assert select.select([reader], [], [], 0)[0] == []
-        os.close(reader)
-        os.close(writer)
+    monkeypatch.setattr(os, "eventfd_write", slow_write)
+    event = Event()
+    setter = threading.Thread(target=event.set)
+    setter.start()
+    assert inside.wait(5)
+    closer = threading.Thread(target=event.close)
+    closer.start()
+    closer.join(SHORT)
+    assert closer.is_alive()
+    assert not event.closed
+    go_on.set()
+    setter.join(5)
+    closer.join(5)
+    assert event.closed
 
 
 def test_fork_shares_the_event() -> None:

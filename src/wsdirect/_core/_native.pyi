@@ -64,6 +64,14 @@ class Stream:
     @classmethod
     def attach(cls, segment: Segment, slot: int, generation: int, fd: int) -> Stream:
         """The accepting end.  ConnectionAbortedError if the offer was revoked or is not one."""
+    @classmethod
+    def join(cls, segment: Segment, slot: int, generation: int, side: int, fd: int) -> Stream:
+        """An end that another process handed over; it may close its own only after this.
+
+        ConnectionAbortedError if the slot has no such connection.
+        """
+    def share(self) -> None:
+        """Before a fork: count one more holder of this end, the child."""
     @property
     def fd(self) -> int: ...
     @fd.setter
@@ -119,7 +127,11 @@ class Stream:
     @property
     def max_message(self) -> int: ...
     def send_message(self, buffers: Iterable[Buffer]) -> bool:
-        """Queue one message whole, or False when it does not fit now; EMSGSIZE if it never can."""
+        """Queue one message whole, or False when it does not fit now; EMSGSIZE if it never can.
+
+        After False for a message of up to half a ring the descriptor polls writable once there is
+        room.
+        """
     def message_size(self) -> int:
         """Length of the first queued message; -1 when there is none.
 

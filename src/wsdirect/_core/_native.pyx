@@ -97,6 +97,8 @@ cdef extern from "wsd_stream.h":
     uint64_t WSD_FOREVER
     int wsd_stream_offer(wsd_segment *, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out)
     int wsd_stream_attach(wsd_segment *, uint32_t slot, uint32_t generation, int fd, wsd_stream **out)
+    int wsd_stream_join(wsd_segment *, uint32_t slot, uint32_t generation, unsigned side, int fd,
+                        wsd_stream **out)
     void wsd_stream_hold(wsd_stream *)
     void wsd_stream_release(wsd_stream *)
     unsigned wsd_stream_state(const wsd_stream *)
@@ -306,6 +308,18 @@ cdef class Stream:
         self.slot = slot
         return self
 
+    @classmethod
+    def join(cls, Segment segment, unsigned int slot, unsigned int generation, unsigned int side,
+             int fd):
+        """An end that another process handed over; it may close its own only after this."""
+        cdef Stream self = Stream.__new__(Stream)
+        cdef int rc = wsd_stream_join(segment._segment, slot, generation, side, fd, &self._stream)
+        if rc < 0:
+            raise_errno(rc)
+        self.segment = segment
+        self.slot = slot
+        return self
+
     def __dealloc__(self):
         if self._stream != NULL:
             self._stream.traffic = &self._stream.own_traffic
@@ -368,6 +382,10 @@ cdef class Stream:
         if self._stream.offer_deadline == WSD_FOREVER:
             return None
         return self._stream.offer_deadline / 1e9
+
+    def share(self):
+        """Before a fork: count one more holder of this end, the child."""
+        wsd_stream_forked(self._stream)
 
     def revoke(self):
         """OFFERED -> REVOKED; False when the peer has attached meanwhile."""

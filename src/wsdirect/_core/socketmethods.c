@@ -137,6 +137,7 @@ typedef struct {
     uint64_t deadline; /* computed at the first wait */
     int flags;         /* for wsd_stream_recv and _send */
     bool may_wait, have_deadline;
+    bool wait_all; /* MSG_WAITALL, which only a blocking descriptor pays attention to */
 } call;
 
 static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
@@ -147,8 +148,10 @@ static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
     c->stream = stream;
     wsd_stream_hold(stream); /* a wait lets other threads close this socket */
     c->fd = fd_of(self);
-    c->may_wait = c->timeout_ns != 0 && !(msg_flags & MSG_DONTWAIT);
+    /* with a time-out CPython waits in poll(), which knows nothing of MSG_DONTWAIT */
+    c->may_wait = c->timeout_ns > 0 || (c->timeout_ns < 0 && !(msg_flags & MSG_DONTWAIT));
     c->have_deadline = false;
+    c->wait_all = (msg_flags & MSG_WAITALL) && !(msg_flags & MSG_PEEK) && c->timeout_ns < 0 && c->may_wait;
     c->flags = (c->may_wait && !stream->strict ? 0 : WSD_EXACT) | (msg_flags & MSG_PEEK ? WSD_PEEK : 0);
     return 0;
 }
@@ -207,7 +210,7 @@ static int check_recv_flags(int flags)
 }
 
 /* Fills `buffer`; the count, -1 with an exception, or -2: use the original method. */
-static int64_t receive(call *c, char *buffer, size_t length, int msg_flags)
+static int64_t receive(call *c, char *buffer, size_t length)
 {
     size_t done = 0;
     for (;;) {
@@ -215,9 +218,9 @@ static int64_t receive(call *c, char *buffer, size_t length, int msg_flags)
         int64_t n = wsdpy_recv(c->stream, &iov, 1, c->flags);
         if (n > 0)
             done += (size_t)n;
-        bool enough = done == length || !(msg_flags & MSG_WAITALL) || (msg_flags & MSG_PEEK);
-        if (n == 0 || (done > 0 && (enough || n != -EAGAIN) && (enough || n < 0)))
-            return (int64_t)done;
+        bool enough = done == length || !c->wait_all;
+        if (n == 0 || (done > 0 && (enough || (n < 0 && n != -EAGAIN))))
+            return (int64_t)done; /* at the end, or all that is wanted, or all before an error */
         if (n < 0 && n != -EAGAIN && n != -WSD_EUNATTACHED) {
             wsdpy_raise(n);
             return -1;
@@ -260,7 +263,7 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
     for (;;) {
         /* size the object by what is there: asyncio asks for 256 KiB to get 64 bytes */
         size_t size = (size_t)want;
-        if (!(msg_flags & MSG_WAITALL)) {
+        if (!c.wait_all) {
             size_t ready = (size_t)wsd_stream_available(stream);
             if (ready == 0 && c.may_wait && want > 0 && !wsd_stream_readable(stream)) {
                 int ending = wait_in(&c, true);
@@ -279,7 +282,7 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
         result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
         if (!result)
             break;
-        int64_t got = receive(&c, PyBytes_AS_STRING(result), size, msg_flags);
+        int64_t got = receive(&c, PyBytes_AS_STRING(result), size);
         if (got == -2) {
             Py_SETREF(result, call_original(RECV, self, args, n, NULL));
         } else if (got < 0) {
@@ -321,8 +324,12 @@ static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
     Py_buffer buffer;
-    if (check_recv_flags(msg_flags) < 0 || PyObject_GetBuffer(given[0], &buffer, PyBUF_WRITABLE) < 0)
+    if (check_recv_flags(msg_flags) < 0)
         return NULL;
+    if (PyObject_GetBuffer(given[0], &buffer, PyBUF_WRITABLE) < 0) {
+        PyErr_Clear();
+        return call_original(RECV_INTO, self, args, n, kwnames); /* its own words for the TypeError */
+    }
     call c;
     PyObject *result = NULL;
     if (want < 0)
@@ -330,7 +337,7 @@ static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
     else if (want > buffer.len)
         PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
     else if (begin(&c, self, stream, msg_flags) == 0) {
-        int64_t got = receive(&c, buffer.buf, (size_t)(want ? want : buffer.len), msg_flags);
+        int64_t got = receive(&c, buffer.buf, (size_t)(want ? want : buffer.len));
         if (got == -2)
             result = call_original(RECV_INTO, self, args, n, kwnames);
         else if (got >= 0)

@@ -57,7 +57,12 @@ def disable() -> None:
     The grafts are taken out if nothing needs them: no connection is switched at this moment.
     """
     policy.switching = False
-    if native is not None and not native.table_fds():
+    if native is None:
+        return
+    from wsdirect.switch import listen
+
+    listen.close_all()
+    if not native.table_fds():
         grafts.undo()
 
 

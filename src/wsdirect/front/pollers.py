@@ -222,12 +222,9 @@ class Grafts:
                 del watch.sans[san]
                 _quietly(self.unregister, poller, san)
         for san in wanted:
-            if san in watch.sans:
-                self.modify(poller, san, mask)
-            else:
-                _quietly(self.unregister, poller, san)  # an earlier descriptor of that number
-                self.register(poller, san, mask)
-                watch.sans[san] = fd
+            _quietly(self.unregister, poller, san)  # as it was, or an earlier one of that number
+            self.register(poller, san, mask)
+            watch.sans[san] = fd
 
     def unregistered(self, poller: Any, fd: int) -> None:
         """`fd` is not registered any more."""

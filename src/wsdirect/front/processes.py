@@ -20,7 +20,7 @@ def _before() -> None:
 def _in_child() -> None:
     assert native is not None
     native.after_fork_child()
-    listen.after_fork_child()
+    listen.close_all()
     pool.forget()
     pollers.after_fork_child()
     connection.after_fork_child()

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024  # the TCP listener's own backlog is not to be read back
 
-_poll = select.poll  # the originals: the front grafts the module's
+# The originals: the front grafts the module's function and the type's methods.
+_poll = select.poll
+_register = type(_poll()).register
+_wait = type(_poll()).poll
 _accept = _socket.socket._accept  # type: ignore[attr-defined]
 _lock = RLock()
 
@@ -105,7 +108,7 @@ class Listener:
         self._options = None
 
     def _condition(self, request: AcceptRequest) -> int:
-        self._callee = request.callee  # a wildcard listener learns which address was meant
+        self._callee = addresses.endpoint_of(request.callee) or request.callee
         return Condition.CF_ACCEPT
 
     def take(self) -> tuple[int, tuple[Any, ...]] | None:
@@ -113,6 +116,8 @@ class Listener:
         provider, native = self.route.provider, self.route.native
         assert native is not None
         while True:
+            q=_poll(); _register(q,self.san_fd,1)
+            if not _wait(q,0): return None
             try:
                 accepted, peer = provider.WSPAccept(self.san, self._condition)
                 stream = native.stream(accepted)
@@ -122,7 +127,7 @@ class Listener:
                 if error.winerror in (WsaErrorCode.WSAEMFILE, WsaErrorCode.WSAENOTSOCK):
                     raise
                 continue  # that request came to nothing (withdrawn, foreign): the next one
-            return self._adopt(stream, (peer[0], peer[1]))
+            return self._adopt(stream, addresses.endpoint_of(peer) or peer)
 
     def _adopt(self, stream: Any, peer: Endpoint) -> tuple[int, tuple[Any, ...]]:
         if self._options is None:
@@ -173,9 +178,9 @@ class Listener:
             if left is not None and left <= 0:
                 raise TimeoutError("timed out")
             poller = _poll()
-            poller.register(self.fd, select.POLLIN)
-            poller.register(self.san_fd, select.POLLIN)
-            poller.poll(None if left is None else max(1, int(left * 1000 + 0.999)))
+            _register(poller, self.fd, select.POLLIN)
+            _register(poller, self.san_fd, select.POLLIN)
+            _wait(poller, None if left is None else max(1, int(left * 1000 + 0.999)))
             if listeners.get(self.fd) is not self:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
@@ -252,7 +257,10 @@ def close_listener(fd: int) -> None:
         known.close()
 
 
-def after_fork_child() -> None:
-    """The parent's SAN listeners are not the child's: it makes its own when it accepts."""
+def close_all() -> None:
+    """Accept TCP only from now on.
+
+    In a forked child, too: the parent's SAN listeners are not its own.  It makes some when it accepts.
+    """
     for known in list(listeners.values()):
         known.close()

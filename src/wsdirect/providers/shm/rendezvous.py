@@ -28,6 +28,7 @@ from wsdirect import reasons, settings
 from wsdirect._core import native
 from wsdirect.providers.shm.addresses import is_local
 from wsdirect.providers.shm.names import (
+    MESSAGES,
     NATIVE,
     NEW_SEGMENT,
     SLOTS_MAX,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         SegmentPool,
         ServerKey,
     )
+    from wsdirect.providers.shm.sockets import SanSocket
 
     Segment = _native.Segment
     Stream = _native.Stream
@@ -284,16 +286,13 @@ class _Attempt:
         """Connect: (process number, its key), a reason to look further, or None if nobody is there."""
         for _ in range(2):
             connection = self._prepare()
-            try:
-                connection.connect(name)
-            except ConnectionRefusedError:
-                return None
-            except BlockingIOError:
-                return reasons.BACKLOG_FULL
-            except OSError as error:
-                if error.errno == errno.EPROTOTYPE:  # somebody's socket of another type
+            error = connection.connect_ex(name)  # an exception would cost more than the call
+            if error:
+                if error == errno.EAGAIN:
+                    return reasons.BACKLOG_FULL
+                if error in (errno.ECONNREFUSED, errno.EPROTOTYPE):  # or of another type
                     return None
-                raise
+                raise OSError(error, os.strerror(error))
             pid, uid = peer_of(connection)
             if not is_trusted(uid):
                 self.close()
@@ -385,7 +384,16 @@ class Arrival:
 class Listener:
     """A listening socket under the first free slot of its name."""
 
-    __slots__ = ("_adopted", "_host", "_kind", "_pool", "_port", "_socket", "both_families")
+    __slots__ = (
+        "_adopted",
+        "_both_families",
+        "_host",
+        "_kind",
+        "_pool",
+        "_port",
+        "_socket",
+        "backlog",
+    )
 
     def __init__(
         self,
@@ -402,8 +410,9 @@ class Listener:
         self._kind = kind
         self._host = host
         self._port = port
-        self.both_families = both_families
+        self._both_families = both_families
         self._socket = listening
+        self.backlog = 1
 
     @classmethod
     def open(
@@ -447,10 +456,28 @@ class Listener:
             raise
         return self
 
+    @classmethod
+    def inherited(
+        cls,
+        pool: SegmentPool,
+        adopted: AdoptedSegments,
+        like: SanSocket,
+        descriptor: int,
+        backlog: int,
+    ) -> Listener:
+        """Go on with a listening descriptor of another process, for a socket like this one."""
+        assert like.host is not None
+        listening = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+        listening.setblocking(False)
+        kind = STREAMS if like.native else MESSAGES
+        self = cls(pool, adopted, kind, like.host, like.port, not like.v6only, listening)
+        self.set_backlog(backlog)
+        return self
+
     def set_backlog(self, backlog: int) -> None:
         """Change how many requests may wait; also tells clients which process serves them."""
-        # the kernel lets one more wait than it is told
-        self._socket.listen(min(max(backlog, 1), BACKLOG_MAX) - 1)
+        self.backlog = min(max(backlog, 1), BACKLOG_MAX)
+        self._socket.listen(self.backlog - 1)  # the kernel lets one more wait than it is told
 
     def fileno(self) -> int:
         """Readable while a request waits."""
@@ -523,7 +550,7 @@ class Listener:
             and offer.remote_port == self._port
             and (
                 offer.remote is host
-                or (host.wildcard and (host.v4 is offer.remote.v4 or self.both_families))
+                or (host.wildcard and (host.v4 is offer.remote.v4 or (self._both_families and not host.v4)))
             )
             and is_local(offer.local)
             and is_local(offer.remote)
@@ -550,10 +577,6 @@ class Listener:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-
-    def detach(self) -> int:
-        """Give up the descriptor without closing it."""
-        return self._socket.detach()
 
     def close(self) -> None:
         """Stop listening; the kernel closes the requests that wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from wsdirect.providers.socket_table import Socket
 from wsdirect.spi.constants import AF_INET
@@ -10,6 +11,8 @@ from wsdirect.spi.constants import AF_INET
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wsdirect._core import _native
+    from wsdirect.providers.shm.connecting import Connecting
+    from wsdirect.providers.shm.duplicate import Handover
     from wsdirect.providers.shm.events import Selection
     from wsdirect.providers.shm.names import Host
     from wsdirect.providers.shm.rendezvous import Arrival, Listener
@@ -37,16 +40,22 @@ class SanSocket(Socket):
         deferred: The request that a condition function put off.
         stream: The connection of a native stream.
         channel: The connection of a socket for messages.
+        connecting: The answer that WSPConnect waits for.
+        handover: A connection or listener on its way to another process.
         selection: What WSPEventSelect asked for; None before the first call.
+        lock: For whatever changes the state of the connection.  No upcall is made under it.
     """
 
     __slots__ = (
         "channel",
+        "connecting",
         "debug",
         "deferred",
         "family",
+        "handover",
         "host",
         "listener",
+        "lock",
         "native",
         "no_delay",
         "peer",
@@ -72,7 +81,10 @@ class SanSocket(Socket):
         self.deferred: Arrival | None = None
         self.stream: Stream | None = None
         self.channel: Channel | None = None
+        self.connecting: Connecting | None = None
+        self.handover: Handover | None = None
         self.selection: Selection | None = None
+        self.lock = allocate_lock()
 
     def inherit(self, listening: SanSocket, arrival: Arrival) -> None:
         """Become the accepting end of a connection request."""
@@ -84,6 +96,15 @@ class SanSocket(Socket):
         self.port = offer.remote_port
         self.peer = offer.local
         self.peer_port = offer.local_port
+
+    def held_streams(self) -> list[Stream]:
+        """Every connection end that this socket holds."""
+        holders = (self.channel, self.connecting, self.deferred, self.handover)
+        streams = [holder.stream for holder in holders if holder is not None]
+        if self.handover is not None:
+            del streams[0]  # the same as the channel's
+        streams.append(self.stream)
+        return [stream for stream in streams if stream is not None]
 
     def shown(self, host: Host) -> str:
         """An address as a socket of this family shows it."""
