@@ -503,6 +503,40 @@ static PyObject *send_buffers(PyObject *self, wsd_stream *stream, PyObject *sequ
     return result;
 }
 
+/* Ancillary data as TCP takes it: descriptors and credentials are ignored, all else is EINVAL. */
+static int check_ancillary(PyObject *given)
+{
+    PyObject *items = PySequence_Fast(given, "sendmsg() argument 2 must be an iterable");
+    if (!items)
+        return -1;
+    int result = 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(items); i++) {
+        int level, type;
+        Py_buffer data;
+        if (!PyArg_Parse(PySequence_Fast_GET_ITEM(items, i), "(iiy*):[sendmsg() ancillary data items]", &level,
+                         &type, &data)) {
+            result = -1;
+            break;
+        }
+        PyBuffer_Release(&data);
+        if (level != SOL_SOCKET || (type != SCM_RIGHTS && type != SCM_CREDENTIALS)) {
+            wsdpy_raise(-EINVAL);
+            result = -1;
+        }
+    }
+    Py_DECREF(items);
+    return result;
+}
+
+/* An address is of no use on a connected stream, but it must be one. */
+static int check_address(PyObject *address)
+{
+    if (address == Py_None || PyTuple_Check(address))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "sendmsg(): address must be tuple, not %.500s", Py_TYPE(address)->tp_name);
+    return -1;
+}
+
 static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     wsd_stream *stream = stream_of(self);
@@ -513,13 +547,8 @@ static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
         return NULL;
     if (msg_flags & MSG_OOB)
         return wsdpy_raise(-EOPNOTSUPP);
-    if (n > 1) {
-        Py_ssize_t control = PySequence_Size(args[1]);
-        if (control < 0)
-            return NULL;
-        if (control > 0)
-            return wsdpy_raise(-EINVAL); /* TCP has no ancillary data to send either */
-    }
+    if ((n > 1 && check_ancillary(args[1]) < 0) || (n > 3 && check_address(args[3]) < 0))
+        return NULL;
     PyObject *sequence = PySequence_Fast(args[0], "sendmsg() argument 1 must be an iterable");
     if (!sequence)
         return NULL;

@@ -1,7 +1,8 @@
 """The shared-memory SAN's service provider: each WSP function by its name.
 
 What the functions do in the end is in the modules beside this one: meeting a peer in `rendezvous`,
-messages and progress in `transfer`, handing a socket to another process in `duplicate`.
+requests and their progress in `transfer`, connects that wait for an answer in `connecting`, a
+socket on its way to another process in `duplicate`.
 
 An error that comes from not reaching a peer has one attribute more, `reason`: a
 `wsdirect.reasons.Reason`, which says why in the switch's terms.
@@ -9,19 +10,31 @@ An error that comes from not reaching a peer has one attribute more, `reason`: a
 
 from __future__ import annotations
 
-import os
+from time import monotonic
 
 from wsdirect import reasons, settings
 from wsdirect._core import missing, native
+from wsdirect.providers.shm import forking
 from wsdirect.providers.shm.addresses import is_local, local_addresses
+from wsdirect.providers.shm.connecting import ACCEPTED, REFUSED, WAIT, Connecting, tcp_listens
+from wsdirect.providers.shm.duplicate import Handover, Parcel, take_over
+from wsdirect.providers.shm.events import Selection
 from wsdirect.providers.shm.names import MESSAGES, STREAMS, Host, parse_host
 from wsdirect.providers.shm.native_streams import NativeStreams
+from wsdirect.providers.shm.options import get_option, set_option
+from wsdirect.providers.shm.progress import Progress
 from wsdirect.providers.shm.rendezvous import Arrival, Connector, Listener
 from wsdirect.providers.shm.segments import AdoptedSegments, SegmentPool
 from wsdirect.providers.shm.sockets import SanSocket, end_stream
-from wsdirect.providers.socket_table import Socket, SocketTable, State, Step
+from wsdirect.providers.shm.transfer import Channel
+from wsdirect.providers.socket_table import SocketTable, State, Step
 from wsdirect.spi.constants import (
     AF_INET,
+    CF_ACCEPT,
+    CF_DEFER,
+    CF_REJECT,
+    FD_ACCEPT,
+    FD_CONNECT,
     FROM_PROTOCOL_INFO,
     IPPROTO_TCP,
     SIO_ADDRESS_LIST_QUERY,
@@ -30,29 +43,27 @@ from wsdirect.spi.constants import (
     SIO_GET_QOS,
     SIO_SET_GROUP_QOS,
     SIO_SET_QOS,
-    SO_DEBUG,
-    SO_MAX_MSG_SIZE,
-    SO_MAX_RDMA_SIZE,
-    SO_RDMA_THRESHOLD_SIZE,
     SOCK_STREAM,
-    SOL_SOCKET,
     SOMAXCONN,
-    TCP_NODELAY,
     WSA_FLAG_OVERLAPPED,
-    Condition,
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 from wsdirect.spi.guid import GUID
-from wsdirect.spi.native import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
+from wsdirect.spi.native import AF_INET6
+from wsdirect.spi.overlapped import WSAOVERLAPPED
 from wsdirect.spi.provider import ServiceProvider
-from wsdirect.spi.structures import WSPDATA, AcceptRequest, make_version
+from wsdirect.spi.structures import WSAPROTOCOL_INFOW, WSPDATA, AcceptRequest, make_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Final
 
+    from typing_extensions import Buffer
+
     from wsdirect._core import _native
-    from wsdirect.spi.structures import WSAPROTOCOL_INFOW, Address, ConditionProc
+    from wsdirect.spi.overlapped import Event
+    from wsdirect.spi.structures import QOS, WSANETWORKEVENTS, Address, ConditionProc
     from wsdirect.spi.upcalls import UpcallTable
 
     Stream = _native.Stream
@@ -61,8 +72,15 @@ __all__ = ["SharedMemoryProvider"]
 
 _E = WsaErrorCode
 _core: Any = native
-_TCP_ANY: Final = (0, IPPROTO_TCP, FROM_PROTOCOL_INFO)
+
+_DESCRIPTION: Final = "wsdirect shared memory SAN"
+_FAMILIES: Final = frozenset((0, FROM_PROTOCOL_INFO, AF_INET, AF_INET6))
+_TYPES: Final = frozenset((0, FROM_PROTOCOL_INFO, SOCK_STREAM))
+_PROTOCOLS: Final = frozenset((0, FROM_PROTOCOL_INFO, int(IPPROTO_TCP)))
 _OTHER_PROTOCOLS: Final = frozenset((1, 17))  # ICMP and UDP: known, but not for streams
+_QOS_CODES: Final = frozenset((SIO_GET_QOS, SIO_SET_QOS, SIO_GET_GROUP_QOS, SIO_SET_GROUP_QOS))
+_ACCEPT_NAP: Final = 0.2  # seconds between looks whether the listener still exists
+_HANDOVER_TIME: Final = 30.0  # seconds that a duplicated socket waits to be fetched
 
 
 class SharedMemoryProvider(ServiceProvider):
@@ -79,40 +97,55 @@ class SharedMemoryProvider(ServiceProvider):
         self._users = 0
         self._upcalls: Any = None
         self._sockets: SocketTable[SanSocket] = SocketTable()
+        self._handovers: list[Handover] = []
         self._pool = SegmentPool()
         self._adopted = AdoptedSegments()
         self._connector = Connector(self._pool)
-        self.native_stream: NativeStreams = NativeStreams(self._sockets)
+        self._progress = Progress()
+        self._native_streams = NativeStreams(self._sockets)
+        self.native_stream = self._native_streams
+
+    @property
+    def protocol_info(self) -> WSAPROTOCOL_INFOW:
+        """The catalogue entry: reliable ordered messages, hidden from applications (R-001)."""
+        return WSAPROTOCOL_INFOW(_DESCRIPTION, self.provider_id)
 
     # --- life of the provider -------------------------------------------------------------------
 
     def WSPStartupEx(
         self, version_requested: int, protocol_info: WSAPROTOCOL_INFOW, upcalls: UpcallTable
     ) -> WSPDATA:
-        """Start, or count one more user (R-013..R-023).
+        """Start, or count one more user (R-010 to R-025).
 
         Errors:
             WSAEFAULT: no upcall table.
             WSASYSNOTREADY: no compiled core, or a kernel whose local sockets do not fit.
-            WSAVERNOTSUPPORTED: version below 2.2.
+            WSAVERNOTSUPPORTED: a version below 2.2.
 
         Source: R:ff566321.
         """
+        call = "WSPStartupEx"
         if upcalls is None:
-            raise WSAError(_E.WSAEFAULT, "WSPStartupEx")
+            raise WSAError(_E.WSAEFAULT, call)
         if (version_requested & 0xFF, version_requested >> 8) < (2, 2):
-            raise WSAError(_E.WSAVERNOTSUPPORTED, "WSPStartupEx", "It takes version 2.2.")
+            raise WSAError(_E.WSAVERNOTSUPPORTED, call, "The version is 2.2.")
         if _core is None:
-            raise _with_reason(
-                WSAError(_E.WSASYSNOTREADY, "WSPStartupEx", missing), reasons.NO_CORE
-            )
+            raise _because(WSAError(_E.WSASYSNOTREADY, call, missing), reasons.NO_CORE)
         if not self._users and not _core.bell_is_true():
-            raise _with_reason(WSAError(_E.WSASYSNOTREADY, "WSPStartupEx"), reasons.BELL_UNTRUE)
+            raise _because(WSAError(_E.WSASYSNOTREADY, call), reasons.BELL_UNTRUE)
+        forking.include(self)
         self._users += 1
-        self._upcalls = self.native_stream.upcalls = upcalls
-        return WSPDATA(make_version(2, 2), "wsdirect shared memory SAN")
+        self._upcalls = self._native_streams.upcalls = upcalls
+        return WSPDATA(make_version(2, 2), _DESCRIPTION)
 
     def WSPCleanup(self) -> None:
+        """Count one user less; with the last one everything ends (R-026 to R-032).
+
+        Errors:
+            WSANOTINITIALISED: there was no WSPStartupEx.
+
+        Source: R:ff566270.
+        """
         if not self._users:
             raise WSAError(_E.WSANOTINITIALISED, "WSPCleanup")
         self._users -= 1
@@ -121,11 +154,41 @@ class SharedMemoryProvider(ServiceProvider):
         for socket in self._sockets:
             try:
                 self.WSPCloseSocket(socket.descriptor)
-            except WSAError:
+            except WSAError:  # another thread was faster
                 pass
+        for handover in self._handovers:
+            handover.close()
+        self._handovers.clear()
+        self._progress.stop()
+        self._forget()
+
+    def _forget(self) -> None:
         self._connector.clear()
         self._pool.clear()
         self._adopted.clear()
+
+    def before_fork(self) -> None:
+        """Count the child as one more holder of every connection, until it lets go of them."""
+        for socket in self._sockets:
+            for stream in socket.held_streams():
+                stream.share()
+        for handover in self._handovers:
+            if handover.stream is not None:
+                handover.stream.share()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of all that is the parent's; its listeners must not hold clients up here."""
+        self._progress.after_fork()
+        for socket in self._sockets:
+            for stream in socket.held_streams():
+                end_stream(stream)
+            if socket.listener is not None:
+                socket.listener.close()
+        self._sockets.clear()
+        for handover in self._handovers:
+            handover.abandon()
+        self._handovers.clear()
+        self._forget()
 
     # --- life of a socket -----------------------------------------------------------------------
 
@@ -138,24 +201,37 @@ class SharedMemoryProvider(ServiceProvider):
         group: int = 0,
         flags: int = WSA_FLAG_OVERLAPPED,
     ) -> int:
+        """Make a socket, or take over a duplicated one (R-034 to R-046, R-257 to R-260).
+
+        Besides AF_INET there is AF_INET6 (Winsock's number, in wsdirect.spi.native).
+
+        Errors:
+            WSANOTINITIALISED: there was no WSPStartupEx.
+            Otherwise as for ServiceProvider.WSPSocket.
+
+        Source: R:ff566319.
+        """
+        call = "WSPSocket"
         if not self._users:
-            raise WSAError(_E.WSANOTINITIALISED, "WSPSocket")
+            raise WSAError(_E.WSANOTINITIALISED, call)
+        catalog_id = 0
+        if protocol_info is not None:
+            catalog_id = protocol_info.dwCatalogEntryId
+            if protocol_info.dwProviderReserved:
+                return self._take_over(protocol_info.dwProviderReserved, catalog_id)
         if af not in _FAMILIES:
-            raise WSAError(_E.WSAEAFNOSUPPORT, "WSPSocket")
+            raise WSAError(_E.WSAEAFNOSUPPORT, call)
         if type not in _TYPES:
-            raise WSAError(_E.WSAESOCKTNOSUPPORT, "WSPSocket")
-        if protocol not in _TCP_ANY:
+            raise WSAError(_E.WSAESOCKTNOSUPPORT, call)
+        if protocol not in _PROTOCOLS:
             known = protocol in _OTHER_PROTOCOLS
-            raise WSAError(_E.WSAEPROTOTYPE if known else _E.WSAEPROTONOSUPPORT, "WSPSocket")
+            raise WSAError(_E.WSAEPROTOTYPE if known else _E.WSAEPROTONOSUPPORT, call)
         if group:
-            raise WSAError(_E.WSAEINVAL, "WSPSocket", "There are no socket groups.")
-        socket = SanSocket(
-            AF_INET6 if af == AF_INET6 else AF_INET,
-            protocol_info.dwCatalogEntryId if protocol_info is not None else 0,
-        )
-        return self._admit(socket)
+            raise WSAError(_E.WSAEINVAL, call, "There are no socket groups.")
+        return self._admit(SanSocket(AF_INET6 if af == AF_INET6 else AF_INET, catalog_id))
 
     def _admit(self, socket: SanSocket) -> int:
+        """Give a socket its descriptor and its handle."""
         descriptor = self._sockets.add(socket)
         try:
             socket.handle = self._upcalls.WPUCreateSocketHandle(socket.catalog_id, descriptor)
@@ -164,58 +240,180 @@ class SharedMemoryProvider(ServiceProvider):
             raise
         return descriptor
 
+    def _take_over(self, cookie: int, catalog_id: int) -> int:
+        try:
+            socket, stream = take_over(cookie, catalog_id, self._pool, self._adopted)
+        except OSError as error:
+            raise from_oserror(error, "WSPSocket") from error
+        socket.step(Step.BIND)
+        if stream is None:
+            socket.step(Step.LISTEN)
+        else:
+            self._establish(socket, stream)
+        try:
+            return self._admit(socket)
+        except BaseException:
+            if stream is not None:
+                end_stream(stream, reset=True)
+            elif socket.listener is not None:
+                socket.listener.close()
+            raise
+
+    def _establish(self, socket: SanSocket, stream: Stream) -> None:
+        if socket.native:
+            socket.stream = stream
+        else:
+            socket.channel = Channel(socket, stream, self._upcalls, self._progress)
+        socket.step(Step.ESTABLISH)
+
     def WSPCloseSocket(self, s: int) -> None:
+        """Close at once, in any state (R-238 to R-250).
+
+        Source: R:ff566273.
+        """
         socket = self._sockets.take(s, "WSPCloseSocket")
-        socket.step(Step.CLOSE)
-        stream, socket.stream = socket.stream, None
+        with socket.lock:
+            socket.step(Step.CLOSE)
+            connecting, socket.connecting = socket.connecting, None
+            stream, socket.stream = socket.stream, None
+            listener, socket.listener = socket.listener, None
+            deferred, socket.deferred = socket.deferred, []
+            if socket.channel is not None:
+                socket.channel.close()
+        if connecting is not None and connecting.stream is not None:
+            self._progress.unwatch(connecting.stream.fd)
+            end_stream(connecting.stream, reset=True)
         if stream is not None:
             end_stream(stream)
-        listener, socket.listener = socket.listener, None
+        for arrival in deferred:
+            _turn_down(arrival, socket.native)
         if listener is not None:
-            listener.close()
-        self._upcalls.WPUCloseSocketHandle(socket.handle)
+            self._close_listener(listener, socket.native)
+        if socket.channel is None:
+            self._upcalls.WPUCloseSocketHandle(socket.handle)
+        else:
+            # After the upcalls that wait, and after one that runs now: R-242.
+            socket.channel.upcalls.post(self._upcalls.WPUCloseSocketHandle, socket.handle)
+            socket.channel.upcalls.run()
+
+    def _close_listener(self, listener: Listener, native_stream: bool) -> None:
+        self._progress.unwatch(listener.fileno())
+        if not native_stream:  # those fall back to TCP/IP by themselves
+            try:
+                while (arrival := listener.accept()) is not None:
+                    _turn_down(arrival, native_stream)
+            except OSError:
+                pass
+        listener.close()
 
     def WSPDuplicateSocket(self, s: int, process_id: int) -> WSAPROTOCOL_INFOW:
-        raise WSAError(_E.WSAEOPNOTSUPP)
+        """Offer a connected or listening socket to one other process (R-251 to R-267).
+
+        It waits 30 seconds to be fetched; closing s does not change that.
+
+        Errors:
+            WSAEINVAL: sends are not finished, or as for ServiceProvider.WSPDuplicateSocket.
+
+        Source: R:ff566282; C:duplicating-socket-handles-for-a-san.
+        """
+        call = "WSPDuplicateSocket"
+        socket = self._sockets.get(s, call)
+        if not isinstance(process_id, int) or not 0 <= process_id <= 0xFFFFFFFF:
+            raise WSAError(_E.WSAEINVAL, call)
+        with socket.lock:
+            socket.require(call)
+            channel, listener = socket.channel, socket.listener
+            if channel is not None and channel.sends_wait:
+                raise WSAError(_E.WSAEINVAL, call, "Sends are not finished.")
+            stream = channel.stream if channel is not None else socket.stream
+            try:
+                handover = Handover(
+                    process_id, Parcel.of(socket, stream), stream, listener, self._progress
+                )
+            except OSError as error:
+                raise from_oserror(error, call) from error
+            if channel is not None:
+                channel.flush()
+                channel.release()
+            socket.stream = socket.listener = None
+            deferred, socket.deferred = socket.deferred, []
+            socket.handover = handover
+            socket.step(Step.MOVE)
+        self._handovers = [other for other in self._handovers if not other.done] + [handover]
+        self._progress.at(monotonic() + _HANDOVER_TIME, handover.close)
+        if listener is not None:
+            self._progress.unwatch(listener.fileno())
+        for arrival in deferred:
+            _turn_down(arrival, socket.native)
+        if channel is not None:
+            channel.upcalls.run()
+        return self.protocol_info.replace(
+            dwCatalogEntryId=socket.catalog_id, dwProviderReserved=handover.cookie
+        )
 
     # --- connections ----------------------------------------------------------------------------
 
     def WSPBind(self, s: int, address: Address) -> None:
+        """Give the socket its local address (R-047 to R-058); port 0 is for connecting only.
+
+        Source: R:ff566268.
+        """
         socket = self._sockets.get(s, "WSPBind")
         socket.require("WSPBind")
         host, port = _parse(socket, address, "WSPBind", _E.WSAEFAULT)
         if not host.wildcard and not is_local(host):
             raise WSAError(_E.WSAEADDRNOTAVAIL, "WSPBind")
-        socket.host = host
-        socket.port = port
-        socket.step(Step.BIND)
+        with socket.lock:
+            socket.require("WSPBind")
+            socket.host = host
+            socket.port = port
+            socket.step(Step.BIND)
 
     def WSPConnect(
         self,
         s: int,
         address: Address,
-        caller_data: Any = None,
-        sqos: Any = None,
-        gqos: Any = None,
+        caller_data: Buffer | None = None,
+        sqos: QOS | None = None,
+        gqos: QOS | None = None,
     ) -> None:
-        socket = self._sockets.get(s, "WSPConnect")
-        socket.require("WSPConnect")
-        remote, port = _parse(socket, address, "WSPConnect", _E.WSAEAFNOSUPPORT)
-        if caller_data is not None and len(caller_data):
-            raise WSAError(_E.WSAEPROTONOSUPPORT, "WSPConnect")
+        """Connect a bound socket (R-105 to R-123).
+
+        A native stream is connected as soon as the request is queued.  A socket for messages waits
+        for the acceptor: in the background after WSPEventSelect, else in this call.
+
+        Errors:
+            WSAEADDRNOTAVAIL: the destination is not this host, or no address to connect to.
+            WSAECONNREFUSED: the acceptor refused, or (messages only) its queue is full.
+            WSAECONNRESET: (messages only) neither this SAN nor TCP/IP has a listener there.
+            WSAENOBUFS: (native streams) the listener's queue is full; or no memory.
+            WSAEOPNOTSUPP: quality of service.
+            WSAEPROTONOSUPPORT: caller data.
+            WSAETIMEDOUT: no listener on this SAN, or no answer within WSDIRECT_OFFER_TIMEOUT.
+            Otherwise as for ServiceProvider.WSPConnect.
+
+        Source: R:ff566275; C:initiating-a-connection.
+        """
+        call = "WSPConnect"
+        socket = self._sockets.get(s, call)
+        socket.require(call)
+        remote, port = _parse(socket, address, call, _E.WSAEAFNOSUPPORT)
+        if caller_data is not None and memoryview(caller_data).nbytes:
+            raise WSAError(_E.WSAEPROTONOSUPPORT, call)
         if sqos is not None or gqos is not None:
-            raise WSAError(_E.WSAEOPNOTSUPP, "WSPConnect")
+            raise WSAError(_E.WSAEOPNOTSUPP, call)
         local = socket.host
-        assert local is not None
-        if remote.wildcard or not port or local.v4 is not remote.v4 and not local.wildcard:
-            raise WSAError(_E.WSAEADDRNOTAVAIL, "WSPConnect")
+        assert local is not None  # it is bound
+        if remote.wildcard or not port or (local.v4 is not remote.v4 and not local.wildcard):
+            raise WSAError(_E.WSAEADDRNOTAVAIL, call)
         if not is_local(remote):
-            raise _with_reason(
-                WSAError(_E.WSAEADDRNOTAVAIL, "WSPConnect"), reasons.REMOTE_PEER
-            )
+            raise _because(WSAError(_E.WSAEADDRNOTAVAIL, call), reasons.REMOTE_PEER)
+        with socket.lock:
+            socket.require(call)
+            socket.step(Step.CONNECT)
+        timeout = settings.current().offer_timeout
         if local.wildcard:
             local = remote  # as TCP chooses for destinations on the same host
-        socket.step(Step.CONNECT)
         try:
             found = self._connector.connect(
                 STREAMS if socket.native else MESSAGES,
@@ -223,155 +421,70 @@ class SharedMemoryProvider(ServiceProvider):
                 socket.port,
                 remote,
                 port,
-                settings.current().offer_timeout,
+                timeout if socket.native else None,
             )
         except OSError as error:
-            socket.step(Step.FAIL)
-            raise _with_reason(from_oserror(error, "WSPConnect"), reasons.OUT_OF_SLOTS) from error
-        if type(found) is reasons.Reason:
-            socket.step(Step.FAIL)
-            raise _unreached(found, socket.native)
-        socket.host = local
-        socket.peer = remote
-        socket.peer_port = port
-        socket.stream = found.stream
-        socket.step(Step.ESTABLISH)
-
-    def WSPListen(self, s: int, backlog: int = SOMAXCONN) -> None:
-        socket = self._sockets.get(s, "WSPListen")
-        socket.require("WSPListen")
-        if socket.listener is not None:
-            socket.listener.set_backlog(backlog)
+            self._give_up(socket)
+            raise _because(from_oserror(error, call), reasons.OUT_OF_SLOTS) from error
+        if isinstance(found, reasons.Reason):
+            if socket.native or found is not reasons.NO_LISTENER:
+                self._give_up(socket)
+                raise _unreached(found, socket.native)
+            self._await_answer(socket, None, port, timeout)
             return
-        assert socket.host is not None
-        if not socket.port:
-            raise WSAError(_E.WSAEINVAL, "WSPListen")
-        both = socket.family == AF_INET6 and not socket.v6only
-        try:
-            socket.listener = Listener.open(
-                self._pool,
-                self._adopted,
-                STREAMS if socket.native else MESSAGES,
-                socket.host,
-                socket.port,
-                both,
-                backlog,
-            )
-        except OSError as error:
-            raise from_oserror(error, "WSPListen") from error
-        socket.step(Step.LISTEN)
+        socket.host, socket.peer, socket.peer_port = local, remote, port
+        if not socket.native:
+            self._await_answer(socket, found.stream, port, timeout)
+            return
+        with socket.lock:
+            if socket.state is State.CONNECTING:
+                self._establish(socket, found.stream)
+        if socket.stream is not found.stream:
+            end_stream(found.stream)
+            raise WSAError(_E.WSAENOTSOCK, call, "It was closed meanwhile.")
+        if socket.selection is not None:
+            socket.selection.announce_connect(0, FD_CONNECT)
 
-    def WSPAccept(
-        self, s: int, condition: ConditionProc | None = None, callback_data: Any = None
-    ) -> tuple[int, Address]:
-        socket = self._sockets.get(s, "WSPAccept")
-        listener = socket.listener
-        if listener is None:
-            socket.refuse("WSPAccept")
-        try:
-            arrival = listener.accept()
-        except OSError as error:
-            raise from_oserror(error, "WSPAccept") from error
-        if arrival is None:
-            raise WSAError(_E.WSAEWOULDBLOCK, "WSPAccept")
-        accepted = SanSocket(socket.family, socket.catalog_id)
-        accepted.inherit(socket, arrival)
-        accepted.step(Step.BIND)
-        accepted.step(Step.ESTABLISH)
-        accepted.stream = arrival.stream
-        try:
-            descriptor = self._admit(accepted)
-        except BaseException:
-            end_stream(arrival.stream, reset=True)
-            raise
-        return descriptor, (accepted.shown(arrival.offer.local), arrival.offer.local_port)
+    def _give_up(self, socket: SanSocket) -> None:
+        with socket.lock:
+            if socket.state is State.CONNECTING:
+                socket.step(Step.FAIL)
 
-    # --- events ---------------------------------------------------------------------------------
+    def _await_answer(
+        self, socket: SanSocket, stream: Stream | None, port: int, timeout: float
+    ) -> None:
+        """Wait for the acceptor, or find out why there is none; in the background if it may."""
 
-    def WSPEventSelect(self, s, event, network_events):
-        raise WSAError(_E.WSAEOPNOTSUPP)
+        def finish(outcome: int) -> None:
+            self._finish_connect(socket, connecting, outcome)
 
-    def WSPEnumNetworkEvents(self, s, event=None):
-        raise WSAError(_E.WSAEOPNOTSUPP)
+        def find_out() -> None:
+            # Only if nothing listens on that port, TCP/IP is certain to fail too: R-111, R-113.
+            finish(_E.WSAETIMEDOUT if tcp_listens(port) else _E.WSAECONNRESET)
 
-    def WSPSend(self, s, buffers, flags=0, overlapped=None):
-        raise WSAError(_E.WSAEOPNOTSUPP)
+        def expire() -> None:
+            connecting.on_ready()
+            if socket.connecting is connecting:  # put off by the acceptor
+                self._progress.at(connecting.deadline, expire)
 
-    def WSPRecv(self, s, buffers, flags=0, overlapped=None):
-        raise WSAError(_E.WSAEOPNOTSUPP)
-
-    def WSPGetOverlappedResult(self, s, overlapped, wait=False):
-        raise WSAError(_E.WSAEOPNOTSUPP)
-
-    # --- options --------------------------------------------------------------------------------
-
-    def WSPGetSockOpt(self, s: int, level: int, option: int) -> int:
-        socket = self._sockets.get(s, "WSPGetSockOpt")
-        raise WSAError(_E.WSAEOPNOTSUPP)
-
-    def WSPSetSockOpt(self, s: int, level: int, option: int, value: int) -> None:
-        socket = self._sockets.get(s, "WSPSetSockOpt")
-        if level == SOL_SOCKET:
-            if option == SO_NATIVE_STREAM:
-                socket.require("SO_NATIVE_STREAM")
-                socket.native = bool(value)
-                return
-            if option == SO_DEBUG:
-                socket.debug = bool(value)
-                return
-        elif level == IPPROTO_TCP:
-            if option == TCP_NODELAY:
-                socket.no_delay = bool(value)
-                return
-        elif level == IPPROTO_IPV6:
-            if option == IPV6_V6ONLY:
-                socket.v6only = bool(value)
-                return
+        connecting = Connecting(stream, timeout, finish)
+        with socket.lock:
+            if socket.state is State.CONNECTING:
+                socket.connecting = connecting
+        if socket.connecting is not connecting:
+            if stream is not None:
+                end_stream(stream, reset=True)
+            raise WSAError(_E.WSAENOTSOCK, "WSPConnect", "It was closed meanwhile.")
+        if socket.selection is None:
+            outcome = connecting.wait(find_out)
+            if outcome is not None:
+                finish(outcome)
+            if connecting.outcome:
+                raise WSAError(connecting.outcome, "WSPConnect")
+            return
+        if stream is None:
+            self._progress.submit(find_out)
         else:
-            raise WSAError(_E.WSAEINVAL, "WSPSetSockOpt", f"There is no level {level}.")
-        raise WSAError(_E.WSAENOPROTOOPT, "WSPSetSockOpt")
-
-    def WSPIoctl(
-        self,
-        s: int,
-        code: int,
-        in_buffer: Any = b"",
-        overlapped: Any = None,
-    ) -> Any:
-        if code == SIO_GET_EXTENSION_FUNCTION_POINTER:
-            return self.extension_function(in_buffer)  # whatever s is: R-045
-        self._sockets.get(s, "WSPIoctl")
-        if code == SIO_ADDRESS_LIST_QUERY:
-            return [(host, 0) for host in local_addresses()]
-        raise WSAError(_E.WSAEINVAL)
-
-
-_FAMILIES = frozenset((0, FROM_PROTOCOL_INFO, AF_INET, AF_INET6))
-_TYPES = frozenset((0, FROM_PROTOCOL_INFO, SOCK_STREAM))
-
-
-def _parse(
-    socket: SanSocket, address: Address, call: str, wrong_family: int
-) -> tuple[Host, int]:
-    try:
-        host, port = parse_host(address[0]), address[1]
-    except (OSError, ValueError, TypeError, LookupError):
-        raise WSAError(_E.WSAEFAULT, call, f"{address!r} is no IP address.") from None
-    if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
-        raise WSAError(_E.WSAEFAULT, call, f"{port!r} is no port.")
-    if socket.family == AF_INET and not host.v4:
-        raise WSAError(wrong_family, call)
-    return host, port
-
-
-def _with_reason(error: WSAError, reason: reasons.Reason) -> WSAError:
-    error.reason = reason  # type: ignore[attr-defined]
-    return error
-
-
-def _unreached(reason: reasons.Reason, native_stream: bool) -> WSAError:
-    if reason is reasons.BACKLOG_FULL:
-        code = _E.WSAENOBUFS if native_stream else _E.WSAECONNREFUSED
-    else:
-        code = _E.WSAETIMEDOUT
-    return _with_reason(WSAError(code, "WSPConnect"), reason)
+            self._progress.watch(stream.fd, connecting.on_ready)
+            self._progress.at(connecting.deadline, expire)
+        raise WSAError(_E.WSAEWOULDBLOCK, "WSPConnect")

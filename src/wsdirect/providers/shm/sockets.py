@@ -37,7 +37,7 @@ class SanSocket(Socket):
         peer: Address of the peer, None if not connected.
         peer_port: Its port.
         listener: Of a listening socket.
-        deferred: The request that a condition function put off.
+        deferred: Requests that a condition function put off, the first first.
         stream: The connection of a native stream.
         channel: The connection of a socket for messages.
         connecting: The answer that WSPConnect waits for.
@@ -78,7 +78,7 @@ class SanSocket(Socket):
         self.peer: Host | None = None
         self.peer_port = 0
         self.listener: Listener | None = None
-        self.deferred: Arrival | None = None
+        self.deferred: list[Arrival] = []
         self.stream: Stream | None = None
         self.channel: Channel | None = None
         self.connecting: Connecting | None = None
@@ -98,13 +98,16 @@ class SanSocket(Socket):
         self.peer_port = offer.local_port
 
     def held_streams(self) -> list[Stream]:
-        """Every connection end that this socket holds."""
-        holders = (self.channel, self.connecting, self.deferred, self.handover)
-        streams = [holder.stream for holder in holders if holder is not None]
-        if self.handover is not None:
-            del streams[0]  # the same as the channel's
-        streams.append(self.stream)
-        return [stream for stream in streams if stream is not None]
+        """Every connection end that this socket holds itself, not those on their way elsewhere."""
+        streams = [arrival.stream for arrival in self.deferred]
+        for stream in (
+            self.stream,
+            self.channel.stream if self.channel is not None and self.handover is None else None,
+            self.connecting.stream if self.connecting is not None else None,
+        ):
+            if stream is not None:
+                streams.append(stream)
+        return streams
 
     def shown(self, host: Host) -> str:
         """An address as a socket of this family shows it."""

@@ -295,9 +295,9 @@ class Channel:
             return
         stream = self.release()
         self._end_requests(_E.WSA_OPERATION_ABORTED)
-        descriptor, closing = stream.fd, stream
-        closing.close(True)
-        closing.fd = -1  # whoever still waits must not meet the next file of that number
+        descriptor = stream.fd
+        stream.close(True)
+        stream.fd = -1  # whoever still waits must not meet the next file of that number
         os.close(descriptor)
 
 
