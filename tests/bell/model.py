@@ -30,7 +30,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 QUIET, ARMED, RUNG = range(3)
 FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
@@ -202,8 +202,7 @@ class Model:
             calls.append(lambda v, t: None if v[ENDED] else "fin")
         return tuple(calls)
 
-    @staticmethod
-    def _send_token(v: list) -> bool:
+    def _send_token(self, v: list) -> bool:
         """False: the socket takes no more at the moment."""
         if v[BACK] & CLOSED_IN_KERNEL:
             return True
@@ -814,11 +813,13 @@ class Model:
             state = self.until_quiet(state, consumer)
             return bool(not state[USED] and (state[GONE] or state[ENDED]))
         state = self.until_quiet(state, consumer)
+        if state[SOCKET] > 1:
+            return False  # all is read, and a producer that polls never hears of it
         state = self.until_quiet(self.alone(state, producer), consumer)
         if state[USED] or state[SOCKET] or state[TX] or state[DEBT] or state[PENDING]:
             return False
         state = self.alone(state, producer)  # from here on exact again
-        if not (state[USED] == 1 and state[SOCKET] == 1):
+        if not (state[USED] == 1 and state[SOCKET] == 1 + 2 * state[TX]):
             return False
         state = self.alone(state, consumer)
         return not state[USED] and not state[SOCKET]
@@ -854,7 +855,10 @@ SITUATIONS: dict[str, Situation] = {
     "impatient": Situation(2, give_up=True),
     "peer dies": Situation(2, death="peer"),
     "one of two producers dies": Situation(2, ("now", "now"), death="producer"),
-    "one of two consumers dies": Situation(2, ("now",), ("now", "now"), death="consumer"),
+    "one of two consumers dies": Situation(1, ("now",), ("now", "now"), death="consumer"),
+    "one of two consumers dies, ring of 2": Situation(
+        2, ("now",), ("now", "now"), death="consumer"
+    ),
 }
 #: More of the same; minutes to hours.
 LARGE: dict[str, Situation] = {
@@ -879,9 +883,8 @@ def main() -> int:
     for name, situation in {**SITUATIONS, **(LARGE if options.large else {})}.items():
         if options.only not in name:
             continue
-        situation.mutation = options.mutation
         started = time.monotonic()
-        finding = Model(situation).explore()
+        finding = Model(replace(situation, mutation=options.mutation)).explore()
         good = good and not finding.violations
         print(
             f"{name:28} {finding.states:9} states {time.monotonic() - started:6.1f} s, "

@@ -1,674 +1,78 @@
-"""TLS on plain TCP and switched: the same programs must see the same.
-
-pytest makes certificates and runs this file twice as a program, alone and under the launcher; as a
-program it runs all scenarios and prints what each saw, one JSON line per scenario.
-"""
+"""TLS on plain TCP and switched: the same programs must see the same."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import io
+import importlib.util
 import json
 import os
-import re
-import select
-import signal
-import socket
-import ssl
 import subprocess
 import sys
-import threading
-import time
-import warnings
 from pathlib import Path
 
-HOST = "127.0.0.1"
-scenarios = {}
-seen_switched: list[bool] = []
-folder = Path()
+import pytest
+
+PROGRAM = Path(__file__).with_name("tls_scenarios.py")
+_spec = importlib.util.spec_from_file_location("tls_scenarios", PROGRAM)
+assert _spec is not None
+assert _spec.loader is not None
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+
+LATE = "a_server_that_accepts_too_late"
 
 
-def scenario(function):
-    scenarios[function.__name__] = function
-    return function
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    trustme = pytest.importorskip("trustme")
+    where = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(where / "ca.pem"))
+    for name, identity in (("server", "localhost"), ("client", "client@example.org")):
+        certificate = authority.issue_cert(identity)
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(where / f"{name}.pem"))
+    return where
 
 
-def is_switched(sock) -> bool:
-    module = sys.modules.get("wsdirect.front.enable")
-    return module is not None and module.is_switched(sock)
-
-
-def server_context(version=None, **settings):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem")
-    return adjust(context, version, settings)
-
-
-def client_context(version=None, **settings):
-    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    return adjust(context, version, settings)
-
-
-def adjust(context, version, settings):
-    if version is not None:
-        context.minimum_version = context.maximum_version = version
-    for name, value in settings.items():
-        setattr(context, name, value)
-    return context
-
-
-V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-
-
-@contextlib.contextmanager
-def listening():
-    with socket.create_server((HOST, 0)) as listener:
-        listener.settimeout(0.01)  # the first accept is what opens the SAN side
-        with contextlib.suppress(TimeoutError):
-            listener.accept()
-        listener.settimeout(20)
-        yield listener
-
-
-@contextlib.contextmanager
-def raw_pair():
-    with listening() as listener:
-        client = socket.create_connection(listener.getsockname(), timeout=20)
-        server, _ = listener.accept()
-    server.settimeout(20)
-    seen_switched.append(is_switched(client) and is_switched(server))
-    with client, server:
-        yield client, server
-
-
-@contextlib.contextmanager
-def pair(clients=None, servers=None, **settings):
-    """A client and a server that have shaken hands."""
-    with raw_pair() as (client, server):
-        settings.setdefault("server_hostname", "localhost")
-        shaking = Background((servers or server_context()).wrap_socket, server, server_side=True)
-        with (clients or client_context()).wrap_socket(client, **settings) as c, shaking.value() as s:
-            yield c, s
-
-
-class Background(threading.Thread):
-    """A call in another thread."""
-
-    def __init__(self, call, *args, **kwargs):
-        super().__init__(daemon=True)
-        self.call, self.args, self.kwargs = call, args, kwargs
-        self.result = self.error = None
-        self.start()
-
-    def run(self):
-        try:
-            self.result = self.call(*self.args, **self.kwargs)
-        except BaseException as error:
-            self.error = error
-
-    def value(self):
-        self.join(30)
-        assert not self.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-
-def outcome(call, *args, **kwargs):
-    """What a call returns or raises, without what differs between runs and versions of Python."""
+def run(*command: str | Path, **settings: str) -> dict[str, dict[str, object]]:
+    """What each scenario saw; those that a crash or a hang took with it are missing."""
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("WSDIRECT")}
     try:
-        value = call(*args, **kwargs)
-    except ssl.SSLError as error:
-        text = re.sub(r" ?\(_ssl\.c(:\d+)?\)", "", str(error.args[-1]))
-        return [type(error).__name__, error.args[0], text, error.reason]
-    except (OSError, ValueError, NotImplementedError) as error:
-        return [type(error).__name__, re.sub(r"_ssl\.c(:\d+)?: |<.*>", "", str(error))]
-    return value.hex() if isinstance(value, bytes) else value
-
-
-def exactly(sock, count) -> bytes:
-    data = bytearray()
-    while len(data) < count and (piece := sock.recv(count - len(data))):
-        data += piece
-    return bytes(data)
-
-
-def readable(sock, timeout=0.0):
-    return bool(select.select([sock], [], [], timeout)[0])
-
-
-# -- data ----------------------------------------------------------------------------------------
-
-
-@scenario
-def echo_of_many_sizes():
-    seen = []
-    for version in (V12, V13):
-        with pair(client_context(version), server_context(version)) as (c, s):
-            for size in (1, 2, 1000, 16384, 16385, 65536, 65537, 1_500_000):
-                data = os.urandom(size)
-                sending = Background(c.sendall, data)
-                got = exactly(s, size)
-                sending.value()
-                sending = Background(s.sendall, got)
-                seen.append(exactly(c, size) == data)
-                sending.value()
-            seen.append([c.send(b""), c.recv(0), s.version(), c.compression(), s.session_reused])
-    return json.loads(json.dumps(seen, default=repr))
-
-
-@scenario
-def records_and_pending():
-    with pair(client_context(V12), server_context(V12)) as (c, s):
-        c.sendall(b"x" * 20000)
-        c.sendall(b"y" * 10)
-        buffer = bytearray(50)
-        seen = [len(s.recv(1)), s.pending(), s.recv_into(buffer), s.pending()]
-        seen += [len(s.recv(65536)), s.pending(), readable(s, 1), len(s.recv(65536))]
-        seen += [s.recv(65536).decode(), s.pending(), readable(s), bytes(buffer).decode()]
-        return [*seen, s.recv_into(bytearray(0)), outcome(s.recv, -1)]
-
-
-@scenario
-def many_small_messages():
-    with pair() as (c, s):
-        answering = Background(lambda: [s.sendall(s.recv(100)) for _ in range(300)])
-        for number in range(300):
-            c.sendall(b"%d" % number)
-            assert c.recv(100) == b"%d" % number
-        answering.value()
-
-
-@scenario
-def one_thread_reads_while_another_writes():
-    data = os.urandom(4_000_000)
-    with pair() as (c, s):
-        jobs = [Background(end.sendall, data) for end in (c, s)]
-        readers = [Background(exactly, end, len(data)) for end in (c, s)]
-        return [reader.value() == data for reader in readers] + [job.value() for job in jobs]
-
-
-@scenario
-def many_writers_and_readers():
-    """Ours only: with several threads on one side, the ssl module of some versions crashes."""
-    if "wsdirect" not in sys.modules:
-        return [True]
-    with pair() as (c, s):
-        writers = [Background(c.sendall, bytes([65 + n]) * 100_000) for n in range(4)]
-        got = [Background(exactly, s, 100_000) for _ in range(4)]
-        for writer in writers:
-            writer.value()
-        return [sorted(b"".join(reader.value() for reader in got)) == sorted(b"ABCD" * 100_000)]
-
-
-@scenario
-def makefile_and_sendfile():
-    with pair() as (c, s):
-        stream = c.makefile("rwb")
-        c.close()
-        stream.write(b"one line\n")
-        stream.flush()
-        seen = [s.recv(100).decode()]
-        path = folder / "data"
-        path.write_bytes(b"0123456789" * 3000)
-        with path.open("rb") as file:
-            sending = Background(s.sendfile, file, 5)
-            seen.append(stream.read(29995) == path.read_bytes()[5:])
-            seen.append(sending.value())
-        stream.close()
-        return [*seen, outcome(s.recv, 10)]
-
-
-# -- waiting -------------------------------------------------------------------------------------
-
-
-@scenario
-def time_outs():
-    with raw_pair() as (c, _):
-        c.settimeout(0.1)
-        seen = [outcome(client_context().wrap_socket, c, server_hostname="localhost")]
-    with pair() as (c, s):
-        c.settimeout(0.1)
-        began = time.monotonic()
-        seen += [outcome(c.recv, 1), 0.08 < time.monotonic() - began < 2]
-        trickle = Background(lambda: [(s.send(b""), time.sleep(0.05)) for _ in range(3)])
-        seen += [outcome(c.recv, 1)]
-        trickle.value()
-        s.sendall(b"later")
-        seen += [outcome(c.recv, 9), outcome(c.unwrap)]
-    with pair() as (c, s):
-        big = os.urandom(20_000_000)
-        c.settimeout(0.1)
-        seen += [outcome(c.send, big)]
-        reading = Background(exactly, s, len(big))
-        c.settimeout(20)
-        seen += [outcome(c.send, big), reading.value() == big]
-        c.settimeout(1e-9)
-        s.sendall(b"x")
-        time.sleep(0.1)
-        first = outcome(c.recv, 1)
-        return [*seen, first if first == b"x".hex() else "late"]
-
-
-@scenario
-def non_blocking():
-    seen = []
-    with raw_pair() as (client, server):
-        for end in (client, server):
-            end.setblocking(False)
-        names = {"server_hostname": "localhost", "do_handshake_on_connect": False}
-        c = client_context().wrap_socket(client, **names)
-        s = server_context().wrap_socket(server, server_side=True, do_handshake_on_connect=False)
-        with c, s:
-            seen += [outcome(s.do_handshake), outcome(c.do_handshake), outcome(c.version)]
-            open_ends = {c, s}
-            while open_ends:
-                for end in select.select(list(open_ends), [], [], 10)[0]:
-                    with contextlib.suppress(ssl.SSLWantReadError):
-                        end.do_handshake()
-                        open_ends.discard(end)
-            seen += [outcome(c.recv, 10), outcome(s.recv, 10), readable(c), readable(s)]
-            seen += [outcome(c.read, 10, bytearray(10)), c.pending()]
-            data = os.urandom(20_000_000)
-            seen += [outcome(c.send, data), outcome(c.send, data), readable(s, 1)]
-            got, sent = bytearray(), False
-            while len(got) < len(data):
-                wanted = [] if sent else [c]
-                _, w, _ = select.select([s], wanted, [], 10)
-                if w:
-                    with contextlib.suppress(ssl.SSLWantWriteError):
-                        sent = c.send(data) == len(data)
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    while piece := s.recv(65536):
-                        got += piece
-            seen += [sent, got == data, readable(s), outcome(s.recv, 1), outcome(c.unwrap)]
-            seen += [readable(s, 1), outcome(s.recv, 1), s.unwrap() is s, readable(c, 1)]
-            seen += [c.unwrap() is c]
-    with pair() as (c, s):
-        c.setblocking(False)
-        seen += [outcome(c.send, data), outcome(c.send, b"shorter")]
-    return seen
-
-
-@scenario
-def a_record_in_parts():
-    with pair(client_context(V12), server_context(V12)) as (c, s):
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        with listening() as listener:
-            other = socket.create_connection(listener.getsockname())
-            accepted, _ = listener.accept()
-        with other, accepted:
-            tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
-            shaking = Background(server_context().wrap_socket, accepted, server_side=True)
-            while True:
-                try:
-                    tls.do_handshake()
-                except ssl.SSLWantReadError:
-                    other.sendall(outgoing.read())
-                    incoming.write(other.recv(65536))
-                else:
-                    break
-            other.sendall(outgoing.read())
-            with shaking.value() as served:
-                served.setblocking(False)
-                tls.write(b"in parts")
-                record = outgoing.read()
-                seen = []
-                for at in (0, 3, 5, 9, len(record) - 1):
-                    end = {0: 3, 3: 5, 5: 9, 9: len(record) - 1}.get(at, len(record))
-                    other.sendall(record[at:end])
-                    seen += [readable(served, 1), outcome(served.recv, 20), readable(served)]
-                return seen
-
-
-@scenario
-def signals():
-    with pair() as (c, s):
-        seen = []
-        signal.signal(signal.SIGALRM, lambda *_: seen.append(s.send(b"from the handler")))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        seen.append(c.recv(100).decode())
-
-        def stop(*_):
-            raise KeyError("stop")
-
-        signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with contextlib.suppress(KeyError):
-            c.recv(100)
-        s.sendall(b"goes on")
-        seen.append(c.recv(100).decode())
-        signal.signal(signal.SIGALRM, lambda *_: seen.append(c.recv(100).decode()))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        answering = Background(lambda: [(time.sleep(0.2), s.sendall(b"x" * n)) for n in (1, 2)])
-        seen.append(c.recv(100).decode())
-        answering.value()
-        return seen
-
-
-# -- beginnings ----------------------------------------------------------------------------------
-
-
-@scenario
-def names_and_certificates():
-    clients, servers = client_context(V12), server_context(V12)
-    clients.set_alpn_protocols(["h2", "http/1.1"])
-    servers.set_alpn_protocols(["http/1.1"])
-    with pair(clients, servers) as (c, s):
-        seen = [c.selected_alpn_protocol(), s.selected_alpn_protocol(), c.cipher(), s.cipher()]
-        seen += [bool(s.shared_ciphers()), c.shared_ciphers(), c.server_side, s.server_side]
-        seen += [c.getpeercert()["subjectAltName"], len(c.getpeercert(True)) > 99, s.getpeercert()]
-        binding = c.get_channel_binding()
-        seen += [len(binding), binding == s.get_channel_binding(), c.server_hostname]
-        seen += [c._sslobj.owner is c, c.context is clients, c._sslobj.server_hostname]
-        seen += [len(c._sslobj.get_unverified_chain()), len(c._sslobj.get_verified_chain())]
-        seen += [c.getpeername() == s.getsockname(), s.getpeername() == c.getsockname()]
-        seen += [outcome(c.dup), outcome(c.sendmsg, [b"x"]), outcome(c.recvmsg, 1)]
-        seen += [outcome(c.send, b"x", 1), outcome(c.recv, 1, socket.MSG_PEEK)]
-        seen += [outcome(c.sendto, b"x", ("", 1)), outcome(c.recvfrom, 1), c.family, c.type]
-        return json.loads(json.dumps(seen))
-
-
-@scenario
-def server_name_callback():
-    seen, wanted = [], server_context()
-    wanted.set_alpn_protocols(["chosen"])
-    servers = server_context()
-
-    def choose(sock, name, context):
-        seen.append([type(sock).__name__, sock.server_side, name, context is servers])
-        sock.context = wanted
-
-    servers.sni_callback = choose
-    clients = client_context()
-    clients.set_alpn_protocols(["chosen"])
-    with pair(clients, servers) as (c, s):
-        seen.append([s.context is wanted, c.selected_alpn_protocol()])
-    servers.sni_callback = lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-    with raw_pair() as (c, s):
-        refusing = Background(outcome, servers.wrap_socket, s, server_side=True)
-        seen.append(outcome(client_context().wrap_socket, c, server_hostname="localhost"))
-        return [*seen, refusing.value()]
-
-
-@scenario
-def sessions_are_reused():
-    seen = []
-    for version in (V12, V13):
-        clients, servers, session = client_context(version), server_context(version), None
-        for _ in range(2):
-            with pair(clients, servers, session=session) as (c, s):
-                s.sendall(b"x")
-                c.recv(1)
-                session = c.session
-                seen.append([c.session_reused, s.session_reused, session.has_ticket])
-    return seen
-
-
-@scenario
-def client_certificates():
-    seen = []
-    servers = server_context(V12, verify_mode=ssl.CERT_REQUIRED)
-    servers.load_verify_locations(folder / "ca.pem")
-    clients = client_context(V12)
-    with raw_pair() as (c, s):
-        refusing = Background(outcome, servers.wrap_socket, s, server_side=True)
-        seen.append(outcome(clients.wrap_socket, c, server_hostname="localhost"))
-        seen.append(refusing.value())
-    clients.load_cert_chain(folder / "client.pem")
-    with pair(clients, servers) as (c, s):
-        seen.append(s.getpeercert()["subjectAltName"])
-    servers = server_context(V13, verify_mode=ssl.CERT_REQUIRED, post_handshake_auth=True)
-    servers.load_verify_locations(folder / "ca.pem")
-    clients = client_context(V13, post_handshake_auth=True)
-    clients.load_cert_chain(folder / "client.pem")
-    with pair(clients, servers) as (c, s):
-        seen.append(s.getpeercert() is None)
-        reading = Background(c.recv, 9)
-        s.verify_client_post_handshake()
-        s.sendall(b"asked")
-        seen.append(reading.value().decode())
-        c.sendall(b"given")
-        seen += [s.recv(9).decode(), s.getpeercert()["subjectAltName"]]
-    return json.loads(json.dumps(seen))
-
-
-@scenario
-def handshakes_that_fail():
-    seen = []
-    with raw_pair() as (c, s):
-        failing = Background(outcome, server_context().wrap_socket, s, server_side=True)
-        strangers = ssl.create_default_context()
-        seen.append(outcome(strangers.wrap_socket, c, server_hostname="localhost"))
-        seen.append(failing.value())
-    with raw_pair() as (c, s):
-        c.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        seen.append(outcome(server_context().wrap_socket, s, server_side=True))
-    with raw_pair() as (c, s):
-        c.sendall(b"\x16\x03\x01\xff\xff" + bytes(70000))
-        seen.append(outcome(server_context().wrap_socket, s, server_side=True))
-    with raw_pair() as (c, s):
-        s.sendall(b"220 plain text here\r\n")
-        seen.append(outcome(client_context().wrap_socket, c, server_hostname="localhost"))
-    with raw_pair() as (c, s):
-        s.shutdown(socket.SHUT_WR)
-        seen.append(outcome(client_context().wrap_socket, c, server_hostname="localhost"))
-    return seen
-
-
-@scenario
-def start_tls_and_back():
-    with raw_pair() as (client, server):
-        client.sendall(b"STARTTLS\r\n")
-        shaking = Background(client_context().wrap_socket, client, server_hostname="localhost")
-        time.sleep(0.2)  # the ClientHello stands behind the command
-        seen = [server.recv(10).decode(), readable(server)]
-        server.sendall(b"")
-        with server_context().wrap_socket(server, server_side=True) as s, shaking.value() as c:
-            c.sendall(b"secret")
-            seen += [s.recv(9).decode()]
-
-            def back():
-                plain = c.unwrap()
-                plain.sendall(b"plain again")
-                return plain is c
-
-            unwrapping = Background(back)
-            seen += [s.recv(9).decode(), s.unwrap() is s, s.recv(99).decode(), unwrapping.value()]
-            seen += [s.version(), outcome(s.unwrap), outcome(s.read, 1), s.send(b"x"), len(c.recv(9))]
-            seen += [is_switched(c) and is_switched(s) or bool(seen_switched and not seen_switched[-1])]
-    return seen
-
-
-@scenario
-def wrapped_before_connect():
-    seen = []
-    for how, shake in (("connect", True), ("connect_ex", True), ("connect", False)):
-        with listening() as listener, server_context().wrap_socket(listener, server_side=True) as server:
-            accepting = Background(server.accept)
-            c = client_context().wrap_socket(
-                socket.socket(), server_hostname="localhost", do_handshake_on_connect=shake
-            )
-            with c:
-                seen += [c.version(), c.pending(), outcome(c.do_handshake)]
-                c.settimeout(20)
-                seen += [outcome(getattr(c, how), server.getsockname()), c.version()]
-                c.sendall(b"hello")  # shakes hands if need be
-                with accepting.value()[0] as s:
-                    seen_switched.append(is_switched(c) and is_switched(s))
-                    seen += [type(s).__name__, s.recv(9).decode(), c.cipher() == s.cipher()]
-                    seen += [outcome(c.connect, server.getsockname()), c._sslobj.owner is c]
-    with listening() as listener:
-        nobody = listener.getsockname()
-    with client_context().wrap_socket(socket.socket(), server_hostname="localhost") as c:
-        return [*seen, outcome(c.connect, nobody), c._sslobj]
-
-
-@scenario
-def classes_of_ones_own():
-    class Socket(ssl.SSLSocket):
-        def recv(self, *args):
-            return b"own " + super().recv(*args)
-
-    clients = client_context()
-    clients.sslsocket_class = Socket
-    with pair(clients) as (c, s):
-        s.sendall(b"data")
-        return [type(c).__name__, c.recv(9).decode(), type(s).__name__]
-
-
-# -- endings -------------------------------------------------------------------------------------
-
-
-@scenario
-def ends_of_the_stream():
-    seen = []
-    for suppress in (True, False):
-        with pair(suppress_ragged_eofs=suppress) as (c, s):
-            s.sendall(b"last")
-            socket.socket.shutdown(s, socket.SHUT_WR)  # without close_notify
-            seen += [outcome(c.recv, 9), outcome(c.recv, 9), outcome(c.recv, 9), outcome(c.unwrap)]
-    with pair() as (c, s):
-        closing = Background(s.unwrap)
-        seen += [outcome(c.recv, 9), outcome(c.recv, 9), outcome(c.send, b"x")]
-        socket.socket.shutdown(c, socket.SHUT_WR)
-        with contextlib.suppress(OSError):
-            closing.value()
-    with pair() as (c, s):
-        socket.socket.shutdown(s, socket.SHUT_WR)
-        seen += [outcome(c.unwrap)]
-    with pair() as (c, s):
-        c.shutdown(socket.SHUT_RDWR)
-        seen += [c.version(), outcome(s.recv, 9), outcome(c.read, 1), len(c.recv(9))]
-    return seen
-
-
-@scenario
-def resets():
-    """The ssl module of some versions takes a reset for an end of the stream; ours never does."""
-    seen = []
-    for size in (1, 100_000):
-        with pair() as (c, s):
-            c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            c.close()
-            time.sleep(0.1)
-            s.suppress_ragged_eofs = False
-            for call, *args in ((s.recv, 1), (s.send, bytes(size)), (s.sendall, bytes(size))):
-                with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
-                    call(*args)
-                    seen.append("went well")
-    return seen
-
-
-@scenario
-def dropped_sockets_are_closed():
-    with pair() as (c, s), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        gc.collect()
-        gc.disable()
-        kept = c.recv
-        clone = ssl.SSLSocket._create(
-            sock=socket.socket(fileno=s.detach()),
-            context=server_context(),
-            server_side=True,
-            do_handshake_on_connect=False,
-        )
-        with contextlib.suppress(ssl.SSLError, OSError):
-            clone.settimeout(0.05)
-            clone.do_handshake()
-        del clone
-        ended = outcome(kept, 9)
-        gc.enable()
-        return [[str(item.category.__name__) for item in caught], ended[:1] if ended else ended]
-
-
-@scenario
-def a_web_server():
-    import http.server
-    import urllib.request
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):  # noqa: N802
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer((HOST, 0), Handler) as server:
-        server.socket = server_context().wrap_socket(server.socket, server_side=True)
-        serving = Background(server.serve_forever, 0.05)
-        body = os.urandom(300_000)
-        url = f"https://localhost:{server.server_address[1]}/"
-        with urllib.request.urlopen(url, body, 20, context=client_context()) as answer:
-            seen = [answer.status, answer.read() == body]
-        server.shutdown()
-        serving.value()
-        return seen
-
-
-def main(where: str, *chosen: str) -> None:
-    global folder
-    folder = Path(where)
-    for name in chosen or scenarios:
-        seen_switched.clear()
-        began=time.monotonic()
-        try:
-            result = scenarios[name]()
-        except Exception as error:
-            import traceback
-
-            result = ["failed", traceback.format_exc(), repr(error)]
-        sys.stderr.write(f"{name} {time.monotonic()-began:.2f}\n")
-        print(json.dumps({"name": name, "result": result, "switched": seen_switched}), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-else:
-    import pytest
-
-    @pytest.fixture(scope="module")
-    def certificates(tmp_path_factory):
-        trustme = pytest.importorskip("trustme")
-        where = tmp_path_factory.mktemp("certificates")
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(where / "ca.pem"))
-        for name, identity in (("server", "localhost"), ("client", "client@example.org")):
-            certificate = authority.issue_cert(identity)
-            certificate.private_key_and_cert_chain_pem.write_to_path(str(where / f"{name}.pem"))
-        return where
-
-    def run(*command) -> dict[str, dict[str, object]]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("WSDIRECT")}
-        with subprocess.Popen(
-            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env=environment
-        ) as process:
-            timer = threading.Timer(100, process.kill)
-            timer.start()
-            assert isinstance(process.stdout, io.TextIOBase)
-            lines = [json.loads(line) for line in process.stdout]
-            timer.cancel()
-        return {line["name"]: line for line in lines}
-
-    @pytest.fixture(scope="module")
-    def on_tcp(certificates):
-        return run(__file__, certificates)
-
-    @pytest.fixture(scope="module")
-    def on_the_san(certificates):
-        return run("-m", "wsdirect", "run", __file__, certificates)
-
-    @pytest.mark.parametrize("name", scenarios)
-    def test_same_as_tcp(name, on_tcp, on_the_san):
-        plain, switched = on_tcp[name], on_the_san[name]
-        assert plain["result"] is None or "failed" not in plain["result"], plain["result"][1]
-        assert switched["result"] == plain["result"]
-        assert all(switched["switched"])
-        assert name == "a_web_server" or switched["switched"]
+        output = subprocess.run(
+            [sys.executable, *map(str, command)],
+            stdout=subprocess.PIPE,
+            timeout=100,
+            env=environment | settings,
+            check=False,
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+    return {line["name"]: line for line in map(json.loads, output.splitlines())}
+
+
+@pytest.fixture(scope="module")
+def on_tcp(certificates):
+    return run(PROGRAM, certificates)
+
+
+@pytest.fixture(scope="module")
+def on_the_san(certificates):
+    names = [name for name in _module.scenarios if name != LATE]
+    seen = run("-m", "wsdirect", "run", PROGRAM, certificates, *names)
+    late = ("-m", "wsdirect", "run", PROGRAM, certificates, LATE)
+    return seen | run(*late, WSDIRECT_OFFER_TIMEOUT="0.3")
+
+
+@pytest.mark.parametrize("name", _module.scenarios)
+def test_same_as_tcp(name, on_tcp, on_the_san):
+    plain, switched = on_tcp[name], on_the_san[name]
+    assert (plain["result"] or [])[:1] != ["failed"], plain["result"][1]
+    assert switched["result"] == plain["result"]
+    assert switched["switched"]
+    assert all(switched["switched"])
+
+
+def test_ssl_may_be_imported_after_enable(certificates):
+    program = "import wsdirect; wsdirect.enable(); import runpy; runpy.run_path({!r}, {{}}, {!r})"
+    command = program.format(str(PROGRAM), "__main__")
+    seen = run("-c", command, certificates, "names_and_certificates")
+    assert seen["names_and_certificates"]["switched"] == [True]

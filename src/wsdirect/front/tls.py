@@ -1,12 +1,15 @@
 """TLS over switched connections: one graft, `ssl.SSLContext._wrap_socket`.
 
-A switched connection's descriptor carries no data, so OpenSSL must not read it.  ssl.SSLSocket gets,
-in place of the object that works on the descriptor, a Pump: the same OpenSSL object on two memory
-buffers, and the moves between those and the connection.  SSLSocket itself stays as it is.
+A switched connection's descriptor carries no data, so OpenSSL must not read it.  ssl.SSLSocket
+gets, in place of the object that works on the descriptor, a Pump: the same OpenSSL object on two
+memory buffers, and the moves between those and the connection.  SSLSocket itself stays as it is.
 
-The Pump takes from the connection what OpenSSL would take from a socket: one record, when it asks for
-one.  So a poller sees what it sees with TCP, SSLSocket.pending() tells the rest, and after unwrap()
-the bytes that follow are still in the connection.
+The Pump takes from the connection what OpenSSL would take from a socket: one record, when it asks
+for one.  So a poller sees what it sees with TCP, SSLSocket.pending() tells the rest, and after
+unwrap() the bytes that follow are still in the connection.
+
+A reset connection is a ConnectionResetError here; the ssl module of Python 3.11 and of the first
+releases of 3.12 takes it for an end of the stream on TCP.
 """
 
 from __future__ import annotations
@@ -71,8 +74,8 @@ _at_once = Limit(0, "")
 def _transfer(sock: Any, receiving: bool, buffer: memoryview, limit: Limit) -> int:
     """Receive into, or send from, the buffer: at least one byte, and 0 at the end of the stream.
 
-    BlockingIOError if the socket is non-blocking and nothing can be moved.  Signal handlers run while
-    this waits, and at that moment it holds no bytes: they may use the same connection.
+    BlockingIOError if the socket is non-blocking and nothing can be moved.  Signal handlers run
+    while this waits, and at that moment it holds no bytes: they may use the same connection.
     """
     assert native is not None
     fd = base.fileno(sock)
@@ -83,7 +86,8 @@ def _transfer(sock: Any, receiving: bool, buffer: memoryview, limit: Limit) -> i
                 return _transfer_plain(sock, receiving, buffer, limit)
             flags = native.EXACT if stream.strict else 0
             move = stream.recv_into if receiving else stream.send
-            return move(buffer, limit.left(), flags)
+            moved: int = move(buffer, limit.left(), flags)
+            return moved
         except native.Unattached:
             handover.move_to_tcp(fd)
         except BlockingIOError:
@@ -127,9 +131,10 @@ def _passed_on(name: str) -> Any:
 class Pump:
     """What `SSLSocket._sslobj` is for a switched connection; stands for `_ssl._SSLSocket`.
 
-    Three locks, so that one thread may read while another writes.  `_reading` belongs to whoever takes
-    a record from the connection, `_writing` to whoever sends; both may be held while waiting.  `_lock`
-    is for the OpenSSL object and its buffers, never held while waiting, and taken last.
+    Three locks, so that one thread may read while another writes.  `_reading` belongs to whoever
+    takes a record from the connection, `_writing` to whoever sends; both may be held while waiting.
+    `_lock` is for the OpenSSL object and its buffers, never held while waiting, and taken last.
+    They may be taken twice: a signal handler may use the connection that it interrupts.
     """
 
     __slots__ = (
@@ -172,7 +177,7 @@ class Pump:
             owner=sock if owner is None else owner,  # whom callbacks get
             session=session,
         )
-        self._sock = weakref.ref(sock)  # the socket holds this object, and must go when it is dropped
+        self._sock = weakref.ref(sock)  # it holds this object, and must go when it is dropped
         self._session = session
         self._original = original  # see Undecided
         self._lock, self._reading, self._writing = RLock(), RLock(), RLock()
@@ -205,8 +210,8 @@ class Pump:
     def read(self, length: int, buffer: Any = None, /) -> Any:
         """Up to `length` bytes of plain text, or their number if there is a buffer for them."""
         sock, limit = self._begin(READ)
-        if self._dry and length > 0 and (buffer is None or memoryview(buffer).nbytes):
-            self._take_record(sock, limit, self._records)  # spares asking OpenSSL, which would refuse
+        if self._dry and not (self._unsent or self._outgoing.pending) and _room(length, buffer):
+            self._take_record(sock, limit, self._records)  # OpenSSL would ask for it anyway
         args = (length,) if buffer is None else (length, buffer)
         got = self._repeat(sock, limit, self._decrypt, *args)
         if self._outgoing.pending:
@@ -288,7 +293,7 @@ class Pump:
             came = self._take_record(sock, limit, records)
 
     def _enter(self, lock: Any, limit: Limit) -> bool:
-        """Acquire within the limit; False: the socket is non-blocking and another thread is at it."""
+        """Acquire within the limit; False: the socket is non-blocking, another thread is at it."""
         left = limit.left()
         if lock.acquire(timeout=-1 if left is None else left):
             return True
@@ -297,7 +302,10 @@ class Pump:
         return False
 
     def _take_record(self, sock: Any, limit: Limit, seen: int) -> bool:
-        """Give OpenSSL one more record than the `seen` it had; False: non-blocking, and not here yet."""
+        """Give OpenSSL one more record than the `seen` it had.
+
+        False: the socket is non-blocking, and the record is not here yet; what there is, is kept.
+        """
         if not self._enter(self._reading, limit):
             return False
         try:
@@ -342,7 +350,7 @@ class Pump:
             self._dry = False
 
     def _send_pending(self, sock: Any, limit: Limit) -> None:
-        """Send what OpenSSL has for the peer, unless another thread is sending: that sends it, too."""
+        """Send what OpenSSL has for the peer; a thread that is at it already sends this, too."""
         while (self._unsent or self._outgoing.pending) and self._writing.acquire(False):
             try:
                 if not self._unsent:
@@ -367,7 +375,8 @@ class Pump:
 class Undecided(Pump):
     """For a socket wrapped before connect(), which decides whether it will be switched.
 
-    The first operation after that makes this a Pump, or puts the ssl module's own object in its place.
+    The first operation after that makes this a Pump, or puts the ssl module's own object in its
+    place.
     """
 
     __slots__ = ()
@@ -401,6 +410,10 @@ class Undecided(Pump):
     def shutdown(self) -> Any:
         """As Pump's."""
         return self._decide().shutdown()
+
+
+def _room(length: int, buffer: Any) -> bool:
+    return length > 0 and (buffer is None or memoryview(buffer).nbytes > 0)
 
 
 def _want_write() -> ssl.SSLError:

@@ -85,7 +85,8 @@ def _replace(connection: Connection, tcp: _socket.socket) -> None:
     for fd in fds[1:]:
         move_descriptor(os.dup(source), fd)
     move_descriptor(source, fds[0])
-    connection.stream.close()
+    # The stream is not closed: its descriptor number is TCP's now, and a thread that still waits on
+    # it must learn that the offer was revoked, not that the socket was closed.
     for fd in fds:
         for tell in moved:
             tell(fd)

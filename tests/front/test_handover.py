@@ -1,0 +1,181 @@
+"""Offers that nobody takes go on over TCP, with every byte, under the same descriptor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+COMMON = """
+import contextlib, select, selectors, socket, threading, time, wsdirect
+
+server = socket.create_server(("127.0.0.1", 0))
+server.settimeout(0.01)
+with contextlib.suppress(TimeoutError):
+    server.accept()                       # opens the SAN side
+server.settimeout(20)
+DATA = bytes(range(256)) * 500
+
+def serve_late(seconds=1.0):
+    time.sleep(seconds)
+    connection, peer = server.accept()
+    assert peer == name[0], (peer, name)
+    assert not wsdirect.is_switched(connection)
+    got = b""
+    while len(got) < len(DATA):
+        got += connection.recv(100000)
+    assert got == DATA
+    connection.sendall(b"late answer")
+    connection.close()
+
+name = []
+def connect():
+    client = socket.create_connection(server.getsockname())
+    assert wsdirect.is_switched(client), wsdirect.info(client)
+    name.append(client.getsockname())
+    client.sendall(DATA)
+    return client
+
+thread = threading.Thread(target=serve_late)
+client = connect()
+descriptor = client.fileno()
+"""
+
+ENDING = """
+assert client.fileno() == descriptor
+assert wsdirect.info(client) == {"path": "tcp", "reason": "offer-expired"}, wsdirect.info(client)
+assert client.getsockname() == name[0]
+thread.join()
+client.close()
+server.close()
+print("done")
+"""
+
+WAITS = {
+    "blocking recv": """
+        thread.start()
+        assert client.recv(100) == b"late answer"
+    """,
+    "recv with a time-out, again and again": """
+        thread.start()
+        client.settimeout(0.05)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                assert client.recv(100) == b"late answer"
+                break
+    """,
+    "select": """
+        client.setblocking(False)
+        thread.start()
+        assert select.select([client], [], [], 20)[0] == [client]
+        assert client.recv(100) == b"late answer"
+    """,
+    "poll": """
+        client.setblocking(False)
+        thread.start()
+        poller = select.poll()
+        poller.register(client, select.POLLIN)
+        assert poller.poll(20000) == [(descriptor, select.POLLIN)]
+        assert client.recv(100) == b"late answer"
+    """,
+    "epoll": """
+        client.setblocking(False)
+        thread.start()
+        with selectors.EpollSelector() as selector:
+            selector.register(client, selectors.EVENT_READ)
+            assert len(selector.select(20)) == 1
+        assert client.recv(100) == b"late answer"
+    """,
+    "more than the ring holds": """
+        more = DATA * 40
+        DATA += more
+        thread.start()
+        client.sendall(more)
+        assert client.recv(100) == b"late answer"
+    """,
+    "half-closed before anybody accepted": """
+        client.shutdown(socket.SHUT_WR)
+        thread.start()
+        assert client.recv(100) == b"late answer"
+    """,
+}
+
+
+def run(program: str) -> str:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WSDIRECT")}
+    done = subprocess.run(
+        [sys.executable, "-m", "wsdirect", "run", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**clean, "WSDIRECT_OFFER_TIMEOUT": "0.3"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_late_acceptor(wait: str):
+    assert run(COMMON + textwrap.dedent(WAITS[wait]) + ENDING) == "done\n"
+
+
+def test_acceptor_in_time_keeps_the_connection_switched():
+    program = (
+        COMMON
+        + """
+connection, _ = server.accept()
+time.sleep(0.5)
+assert wsdirect.is_switched(connection)
+got = b""
+while len(got) < len(DATA):
+    got += connection.recv(100000)
+assert got == DATA
+connection.sendall(b"yes")
+assert client.recv(10) == b"yes"
+assert wsdirect.is_switched(client)
+for sock in (connection, client, server):
+    sock.close()
+print("done")
+"""
+    )
+    assert run(program) == "done\n"
+
+
+def test_client_that_left_before_it_was_accepted():
+    program = (
+        COMMON
+        + """
+client.close()
+time.sleep(0.6)
+connection, peer = server.accept()
+assert peer == name[0]
+got = b""
+while piece := connection.recv(100000):
+    got += piece
+assert got == DATA
+connection.close()
+server.close()
+print("done")
+"""
+    )
+    assert run(program) == "done\n"
+
+
+def test_listener_that_closes_refuses_its_queue():
+    program = (
+        COMMON
+        + """
+server.close()
+try:
+    client.recv(10)
+except ConnectionError as error:
+    print(type(error).__name__)
+client.close()
+"""
+    )
+    assert run(program) in ("ConnectionRefusedError\n", "ConnectionResetError\n")
