@@ -8,6 +8,8 @@
 
 /* A peer owes us at most four tokens; more than that in the shared word is a lie. */
 #define DEBT_MAX 8u
+#define SEND_YIELDS 4
+#define SEND_NAPS 20
 #define EAT_YIELDS 4
 #define EAT_POLLS 3
 #define PENDING_PAUSES 64
@@ -19,16 +21,29 @@ static int bell_fd(const wsd_stream *s)
     return atomic_load_explicit(&s->fd, memory_order_relaxed);
 }
 
+static void nap(void)
+{
+    struct timespec a_moment = {0, 50 * (long)WSD_US};
+    nanosleep(&a_moment, NULL);
+}
+
 static void send_tokens(wsd_stream *s, int count)
 {
     /* one send each: the kernel counts messages, not bytes, against the buffer */
-    for (int i = 0; i < count; i++) {
-        while (send(bell_fd(s), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-            if (errno == EINTR)
-                continue;
-            if (errno == EPIPE || errno == ECONNRESET)
-                atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
-            return; /* EAGAIN: six unread tokens are more than enough to wake anybody */
+    int tries = 0;
+    while (count > 0) {
+        if (send(bell_fd(s), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+            count--;
+        } else if (errno == EAGAIN && tries < SEND_YIELDS + SEND_NAPS) {
+            /* Six unread: the consumer is about to eat some of them, and it will count this one. */
+            if (tries++ < SEND_YIELDS)
+                sched_yield();
+            else
+                nap();
+        } else if (errno != EINTR) {
+            if (errno != EAGAIN)
+                wsd_bell_ended(s);
+            return;
         }
     }
 }
@@ -51,8 +66,8 @@ static void eat(wsd_stream *s, uint32_t count)
             continue;
         }
         if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-            atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
-            count = 0;
+            wsd_bell_ended(s);
+            count = 0; /* nothing is under way any more */
             break;
         }
         if (tries < EAT_YIELDS) {
@@ -95,18 +110,26 @@ bool wsd_bell_full(wsd_stream *s, uint64_t head)
     if (atomic_load_explicit(&d->tx, memory_order_relaxed) == 1)
         return false; /* announced already */
     atomic_store_explicit(&d->head, head | WSD_PENDING, memory_order_relaxed);
-    atomic_store_explicit(&d->tx, 1, memory_order_relaxed);
-    wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
-    uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
-    uint32_t one = 1;
-    bool room = used <= s->size / 2 && atomic_compare_exchange_strong_explicit(
-                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
-    if (!room) {
-        WSD_COUNT(full_marks);
-        send_tokens(s, 2); /* always two: one alone would leave this socket writable */
+    bool room = false;
+    /* It was 1 if the consumer, which was clearing it, has put it back: the old tokens count again. */
+    if (atomic_exchange_explicit(&d->tx, 1, memory_order_acq_rel) != 1) {
+        wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
+        uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
+        uint32_t one = 1;
+        room = used <= s->size / 2 && atomic_compare_exchange_strong_explicit(
+                                          &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
+        if (!room) {
+            WSD_COUNT(full_marks);
+            send_tokens(s, 2); /* always two: one alone would leave this socket writable */
+        }
     }
     atomic_store_explicit(&d->head, head, memory_order_release);
     return room;
+}
+
+static uint64_t used_of(const wsd_direction *d, uint64_t tail)
+{
+    return (atomic_load_explicit(&d->head, memory_order_relaxed) & ~WSD_PENDING) - tail;
 }
 
 void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
@@ -115,11 +138,15 @@ void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
     wsd_full_fence(); /* tail, then tx and head: see wsd_bell_full and wsd_bell_published */
     if (WSD_LIKELY(atomic_load_explicit(&d->tx, memory_order_relaxed) == 0))
         return;
-    uint64_t used = (atomic_load_explicit(&d->head, memory_order_relaxed) & ~WSD_PENDING) - tail;
-    if (used <= s->size / 2 && atomic_exchange_explicit(&d->tx, 0, memory_order_acq_rel) == 1) {
-        atomic_store_explicit(&d->tx_stamp, wsd_now(), memory_order_relaxed);
-        eat(s, 2);
-    }
+    if (used_of(d, tail) > s->size / 2 || atomic_exchange_explicit(&d->tx, 0, memory_order_acq_rel) != 1)
+        return;
+    wsd_full_fence(); /* tx, then head: pairs with head, then tx, in wsd_bell_full */
+    uint32_t none = 0;
+    if (used_of(d, tail) > s->size / 2 &&
+        atomic_compare_exchange_strong_explicit(&d->tx, &none, 1, memory_order_acq_rel, memory_order_relaxed))
+        return; /* filled again meanwhile, and it may have seen tx = 1: still announced */
+    atomic_store_explicit(&d->tx_stamp, wsd_now(), memory_order_relaxed);
+    eat(s, 2);
 }
 
 static bool ring_is_empty(const wsd_stream *s)
@@ -139,16 +166,21 @@ static void wait_for_pending(const wsd_stream *s)
         } else if (i < PENDING_PAUSES + PENDING_YIELDS) {
             sched_yield();
         } else {
-            struct timespec nap = {0, 50 * (long)WSD_US};
-            nanosleep(&nap, NULL);
+            nap();
         }
     }
     /* Given up on: the worst that follows is one token for nothing, which wsd_bell_check removes. */
 }
 
-void wsd_bell_rest(wsd_stream *s)
+void wsd_bell_rest(wsd_stream *s, bool exact)
 {
     wsd_direction *d = s->in;
+    if (exact && atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_QUIET) {
+        /* Even with data in the ring: another user of this end may take them before the caller looks,
+         * and then it would sleep on the data that follow. */
+        atomic_store_explicit(&d->rx, WSD_ARMED, memory_order_relaxed);
+        wsd_full_fence(); /* rx, then head: as below */
+    }
     if (!ring_is_empty(s))
         return;
     wait_for_pending(s);
@@ -183,7 +215,7 @@ void wsd_bell_check(wsd_stream *s)
     char token;
     ssize_t got = recv(bell_fd(s), &token, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-        atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
+        wsd_bell_ended(s);
         return;
     }
     if (got < 0)
@@ -201,6 +233,46 @@ void wsd_bell_check(wsd_stream *s)
         WSD_COUNT(stale);
         eat(s, 1);
     }
+}
+
+void wsd_bell_pay(wsd_stream *s)
+{
+    if (WSD_UNLIKELY(atomic_load_explicit(&s->in->debt, memory_order_relaxed) != 0))
+        eat(s, 0);
+}
+
+void wsd_bell_ended(wsd_stream *s)
+{
+    struct pollfd p = {bell_fd(s), POLLRDHUP, 0};
+    if (poll(&p, 1, 0) < 0)
+        return;
+    /* A half close shows in shared memory before it shows in the kernel, so look after the kernel. */
+    bool fin = atomic_load_explicit(&s->in->fin, memory_order_acquire) != 0;
+    bool read_shut = atomic_load_explicit(&s->in->deaf, memory_order_relaxed) != 0;
+    bool write_shut = atomic_load_explicit(&s->out->fin, memory_order_relaxed) != 0;
+    bool no_sender = (p.revents & (POLLRDHUP | POLLHUP)) && !fin && !read_shut;
+    bool no_reader = (p.revents & POLLHUP) && !write_shut; /* a peer that only stops reading is no HUP */
+    if (no_sender || no_reader || (p.revents & POLLERR))
+        atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
+}
+
+void wsd_bell_repair_producer(wsd_stream *s)
+{
+    uint64_t word = atomic_load_explicit(&s->out->head, memory_order_relaxed), head = word & ~WSD_PENDING;
+    if (word & WSD_PENDING) {
+        /* It died about to send tokens, and nobody knows how many it sent.  Too many are removed when
+         * the consumer finds nothing to read; one too few would be a wake that is lost. */
+        uint32_t debt = atomic_load_explicit(&s->out->debt, memory_order_relaxed);
+        send_tokens(s, 3 + (int)(debt < DEBT_MAX ? debt : DEBT_MAX));
+        atomic_store_explicit(&s->out->head, head, memory_order_release);
+    }
+    wsd_bell_published(s, head); /* it may have died between publishing and ringing */
+}
+
+void wsd_bell_repair_consumer(wsd_stream *s)
+{
+    atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed); /* may be paid: rather too many tokens */
+    wsd_bell_consumed(s, atomic_load_explicit(&s->in->tail, memory_order_relaxed));
 }
 
 void wsd_bell_settle(wsd_stream *s)

@@ -14,12 +14,20 @@ void wsd_bell_published(wsd_stream *s, uint64_t head);
 bool wsd_bell_full(wsd_stream *s, uint64_t head);
 /* Consumer, lock held, after storing tail: let a waiting producer go on. */
 void wsd_bell_consumed(wsd_stream *s, uint64_t tail);
-/* Consumer, lock held, ring seen empty: make the descriptor say so. */
-void wsd_bell_rest(wsd_stream *s);
+/* Consumer, lock held, ring seen empty: make the descriptor say so.  `exact`: somebody may poll after
+ * this, so what comes next is announced even if the ring is not empty. */
+void wsd_bell_rest(wsd_stream *s, bool exact);
+/* Consumer, lock held: eat tokens that were under way when an earlier call had to give up. */
+void wsd_bell_pay(wsd_stream *s);
 /* Consumer, lock held: do not ring me, I am watching. */
 void wsd_bell_unarm(wsd_stream *s);
 /* Consumer, lock held, nothing to read: is the peer gone?  Removes tokens that stand for nothing. */
 void wsd_bell_check(wsd_stream *s);
+/* The kernel socket has ended: is the peer gone?  (A half close, its or ours, ends it too.) */
+void wsd_bell_ended(wsd_stream *s);
+/* The lock was taken over from a dead holder: make up for what it left undone. */
+void wsd_bell_repair_producer(wsd_stream *s);
+void wsd_bell_repair_consumer(wsd_stream *s);
 /* Consumer, lock held: eat what is outstanding, before the descriptor is closed. */
 void wsd_bell_settle(wsd_stream *s);
 /* What this kernel does with one, two and more unread bytes, against what the protocol needs. */

@@ -1,13 +1,15 @@
 #include "wsd_lock.h"
 
 #include <linux/futex.h>
-#include <signal.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define SLICE_NS (20 * WSD_MS)
-/* No holder copies for this long; one that does is stopped in a debugger or lies to us. */
-#define GIVE_UP_NS (10000 * WSD_MS)
+
+_Atomic uint64_t wsd_lock_patience_ns = 10000 * WSD_MS;
 
 _Thread_local uint32_t wsd_tid_cache;
 
@@ -21,12 +23,29 @@ void wsd_tid_reset(void)
     wsd_tid_cache = 0;
 }
 
+/* Killed, and not waited for yet by its parent: signals still find it, but it will never run again. */
+static bool thread_is_zombie(uint32_t tid)
+{
+    char path[32], line[256];
+    snprintf(path, sizeof path, "/proc/%u/stat", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, line, sizeof line - 1);
+    close(fd);
+    line[n > 0 ? n : 0] = '\0';
+    const char *state = strrchr(line, ')'); /* "pid (name) state ...", and the name may be anything */
+    return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+}
+
 static bool thread_is_dead(uint32_t tid)
 {
     /* tkill finds threads of any process; 0 and negative numbers are groups to kill(), never here */
     if (tid == 0 || tid > 0x3fffffffu)
         return true;
-    return syscall(SYS_tkill, (pid_t)tid, 0) != 0 && errno == ESRCH;
+    if (syscall(SYS_tkill, (pid_t)tid, 0) != 0)
+        return errno == ESRCH;
+    return thread_is_zombie(tid);
 }
 
 int wsd_lock_slow(wsd_lock *lock, uint32_t tid)
@@ -39,7 +58,11 @@ int wsd_lock_slow(wsd_lock *lock, uint32_t tid)
             return 0;
         wsd_pause();
     }
+    uint64_t patience = atomic_load_explicit(&wsd_lock_patience_ns, memory_order_relaxed);
     for (;;) {
+        /* looked at in every round: a hostile peer may keep the word changing, so that none sleeps */
+        if (wsd_now() - started > patience)
+            return -EDEADLK;
         uint32_t seen = atomic_load_explicit(&lock->word, memory_order_relaxed);
         if (seen == 0) {
             /* others may sleep: keep their bit, it costs one wake too many at most */
@@ -56,14 +79,10 @@ int wsd_lock_slow(wsd_lock *lock, uint32_t tid)
         }
         struct timespec slice = {0, SLICE_NS};
         long rc = syscall(SYS_futex, &lock->word, FUTEX_WAIT, seen, &slice, NULL, 0);
-        if (rc != 0 && errno == ETIMEDOUT) {
-            if (thread_is_dead(seen & ~WSD_LOCK_WAITERS) &&
-                atomic_compare_exchange_strong_explicit(&lock->word, &seen, tid | WSD_LOCK_WAITERS,
-                                                        memory_order_acquire, memory_order_relaxed))
-                return 1;
-            if (wsd_now() - started > GIVE_UP_NS)
-                return -EDEADLK;
-        }
+        if (rc != 0 && errno == ETIMEDOUT && thread_is_dead(seen & ~WSD_LOCK_WAITERS) &&
+            atomic_compare_exchange_strong_explicit(&lock->word, &seen, tid | WSD_LOCK_WAITERS,
+                                                    memory_order_acquire, memory_order_relaxed))
+            return 1;
     }
 }
 

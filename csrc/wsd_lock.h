@@ -16,6 +16,10 @@ typedef struct {
 
 #define WSD_LOCK_WAITERS 0x80000000u
 
+/* How long a live holder may keep a lock before its waiters give up.  The holders copy at most a ring
+ * and send a few bytes: one that takes this long is stopped in a debugger, or lies to us. */
+extern _Atomic uint64_t wsd_lock_patience_ns;
+
 extern _Thread_local uint32_t wsd_tid_cache;
 uint32_t wsd_tid_slow(void);
 /* A forked child is another thread: forget the parent's id. */

@@ -31,7 +31,7 @@ int wsd_message_send(wsd_stream *s, const struct iovec *iov, int count)
         return -EMSGSIZE;
     if (LOAD(s->in->fin) || LOAD(s->peer_gone))
         return -ECONNRESET;
-    if (wsd_lock_take(&s->out->producer_lock) < 0)
+    if (wsd_stream_lock_out(s) < 0)
         return -ECONNABORTED;
     int rc = 0;
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
@@ -80,7 +80,7 @@ static void consume(wsd_stream *s, uint64_t tail)
     if (LOAD(s->in->consumer_cpu) != wsd_cpu())
         STORE(s->in->consumer_cpu, wsd_cpu());
     wsd_bell_consumed(s, tail);
-    wsd_bell_rest(s);
+    wsd_bell_rest(s, true);
 }
 
 static int64_t receive(wsd_stream *s, const struct iovec *iov, int count, bool look, bool discard)
@@ -89,8 +89,9 @@ static int64_t receive(wsd_stream *s, const struct iovec *iov, int count, bool l
         return -EBADF;
     if (LOAD(s->broken))
         return -ECONNABORTED;
-    if (wsd_lock_take(&s->in->consumer_lock) < 0)
+    if (wsd_stream_lock_in(s) < 0)
         return -ECONNABORTED;
+    wsd_bell_pay(s);
     uint64_t tail = LOAD(s->in->tail);
     int64_t length = first_frame(s, tail);
     if (length >= 0 && !look) {
@@ -104,7 +105,7 @@ static int64_t receive(wsd_stream *s, const struct iovec *iov, int count, bool l
             s->traffic->received += (uint64_t)length;
         }
     } else if (length == -EAGAIN) {
-        wsd_bell_rest(s);
+        wsd_bell_rest(s, true);
         if (!LOAD(s->in->fin))
             wsd_bell_check(s);
     }

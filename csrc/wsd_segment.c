@@ -174,13 +174,29 @@ uint32_t wsd_slot_generation(const wsd_slot *slot)
     return WSD_GENERATION(atomic_load_explicit(&slot->state, memory_order_relaxed));
 }
 
+/* Take a free slot by becoming its holder: forked processes may look for one at the same time. */
+static bool claim(wsd_slot *slot)
+{
+    uint32_t nobody = 0;
+    if (!slot_is_free(slot) ||
+        !atomic_compare_exchange_strong_explicit(&slot->holders[0], &nobody, 1, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return false;
+    /* taken, used and left by its connecting side in between: held by the other, or still offered */
+    bool others = atomic_load_explicit(&slot->holders[1], memory_order_acquire) != 0 ||
+                  (atomic_load_explicit(&slot->state, memory_order_acquire) & WSD_STATE_MASK) == WSD_OFFERED;
+    if (others)
+        wsd_slot_leave(slot, 0);
+    return !others;
+}
+
 int wsd_segment_take(wsd_segment *segment)
 {
     wsd_segment_header *header = header_of(segment);
     for (uint32_t i = 0; i < segment->slots; i++) {
         uint32_t index = (segment->next + i) % segment->slots;
         wsd_slot *slot = wsd_segment_slot(segment, index);
-        if (!slot_is_free(slot))
+        if (!claim(slot))
             continue;
         uint32_t mine = wsd_cpu();
         uint32_t theirs = atomic_load_explicit(&header->last_cpu[1], memory_order_relaxed);
@@ -188,8 +204,6 @@ int wsd_segment_take(wsd_segment *segment)
         reset_direction(&slot->direction[0], mine, theirs);
         reset_direction(&slot->direction[1], theirs, mine);
         uint32_t generation = wsd_slot_generation(slot) + 1;
-        atomic_store_explicit(&slot->holders[1], 0, memory_order_relaxed);
-        atomic_store_explicit(&slot->holders[0], 1, memory_order_relaxed);
         /* release: whoever attaches (acquire) sees the reset directions */
         atomic_store_explicit(&slot->state, WSD_STATE_WORD(generation, WSD_OFFERED), memory_order_release);
         segment->next = (index + 1) % segment->slots;

@@ -42,6 +42,7 @@ typedef struct {
     _Atomic uint32_t consumer_cpu;
     _Atomic uint32_t debt;     /* tokens the consumer still has to eat */
     _Atomic uint32_t sleepers; /* consumers asleep on the bell: then nobody goes QUIET */
+    _Atomic uint32_t deaf;     /* the consumer has shut down its reading: tokens cannot be sent */
     WSD_ALIGNED _Atomic uint32_t rx;
     _Atomic uint64_t rx_stamp; /* when the last token was sent, for the measured wake latency */
     WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent */

@@ -188,12 +188,19 @@ static bool rx_event(const void *context)
     return has_data(s) || LOAD(s->in->fin) || LOAD(s->closed);
 }
 
+/* The peer has shut down its reading: bytes that find no room go nowhere, as nobody will miss them,
+ * and no token can be sent that would tell of room. */
+static bool peer_is_deaf(const wsd_stream *s)
+{
+    return LOAD(s->out->deaf) != 0;
+}
+
 static bool tx_event(const void *context)
 {
     const wsd_stream *s = context;
     uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
                     atomic_load_explicit(&s->out->tail, memory_order_acquire);
-    return used < s->size || (LOAD(s->in->fin) & WSD_CLOSED) || LOAD(s->closed);
+    return used < s->size || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed);
 }
 
 uint64_t wsd_stream_available(wsd_stream *s)
@@ -208,26 +215,31 @@ uint64_t wsd_stream_queued(wsd_stream *s)
     return n <= s->size ? n : 0;
 }
 
+/* A peer that died, or closed, with our bytes unread resets the connection as TCP's would. */
+static bool was_reset(wsd_stream *s)
+{
+    uint32_t fin = LOAD(s->in->fin);
+    return (fin & WSD_RESET) || (!fin && LOAD(s->peer_gone) && wsd_stream_queued(s) > 0);
+}
+
 int wsd_stream_ending(wsd_stream *s)
 {
     if (LOAD(s->broken))
         return -ECONNABORTED;
     uint32_t fin = atomic_load_explicit(&s->in->fin, memory_order_acquire);
     bool gone = LOAD(s->peer_gone);
-    if (!fin && !gone && !LOAD(s->read_shut))
+    if (!fin && !gone && !LOAD(s->in->deaf))
         return 0;
     if (has_data(s))
         return 0; /* published before the end: acquire above orders the two looks */
-    /* a peer that died, or closed with our bytes unread, resets the connection as TCP's would */
-    bool was_reset = (fin & WSD_RESET) || (gone && !fin && wsd_stream_queued(s) > 0);
-    if (was_reset && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
+    if (was_reset(s) && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
         return -ECONNRESET;
     return 1;
 }
 
 bool wsd_stream_readable(wsd_stream *s)
 {
-    return has_data(s) || LOAD(s->in->fin) || LOAD(s->peer_gone) || LOAD(s->read_shut) || LOAD(s->broken) ||
+    return has_data(s) || LOAD(s->in->fin) || LOAD(s->peer_gone) || LOAD(s->in->deaf) || LOAD(s->broken) ||
            LOAD(s->closed);
 }
 
@@ -240,16 +252,28 @@ bool wsd_stream_writable(wsd_stream *s)
 {
     if (LOAD(s->write_shut) || LOAD(s->broken) || LOAD(s->closed) || peer_will_not_read(s))
         return true; /* send would fail at once, which is not blocking */
-    return LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < s->size;
+    return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < s->size);
 }
 
 /* ---- moving bytes -------------------------------------------------------------------------- */
 
-static int lock(wsd_lock *l)
+int wsd_stream_lock_out(wsd_stream *s)
 {
-    int rc = wsd_lock_take(l);
-    if (WSD_UNLIKELY(rc > 0))
+    int rc = wsd_lock_take(&s->out->producer_lock);
+    if (WSD_UNLIKELY(rc > 0)) {
         WSD_COUNT(takeovers);
+        wsd_bell_repair_producer(s);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int wsd_stream_lock_in(wsd_stream *s)
+{
+    int rc = wsd_lock_take(&s->in->consumer_lock);
+    if (WSD_UNLIKELY(rc > 0)) {
+        WSD_COUNT(takeovers);
+        wsd_bell_repair_consumer(s);
+    }
     return rc < 0 ? rc : 0;
 }
 
@@ -309,6 +333,12 @@ static bool offer_has_failed(wsd_stream *s)
     return LOAD(s->peer_gone) || wsd_stream_state(s) == WSD_REVOKED || wsd_now() >= s->offer_deadline;
 }
 
+/* Consumer's lock held. */
+static void note_unannounced(wsd_stream *s)
+{
+    mark_unannounced(s, LOAD(s->in->rx) != WSD_RUNG && has_data(s));
+}
+
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
     size_t want = wsd_iov_total(iov, count);
@@ -318,15 +348,16 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
         return -ECONNABORTED;
     if (want == 0)
         return 0;
-    if (lock(&s->in->consumer_lock) < 0)
+    if (wsd_stream_lock_in(s) < 0)
         return broken(s);
     wsd_cursor to = {iov, count, 0};
+    wsd_bell_pay(s);
     int64_t done = take_bytes(s, &to, want, flags & WSD_PEEK);
     if (done >= 0) {
-        wsd_bell_rest(s);
+        wsd_bell_rest(s, flags & WSD_EXACT);
         if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
             wsd_bell_check(s);
-        mark_unannounced(s, LOAD(s->in->rx) == WSD_QUIET && has_data(s));
+        note_unannounced(s);
     }
     wsd_lock_drop(&s->in->consumer_lock);
     if (done != 0)
@@ -341,12 +372,11 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
  * nowhere (and provokes the reset), later ones are EPIPE. */
 static int64_t send_to_nobody(wsd_stream *s, size_t length)
 {
-    if ((LOAD(s->in->fin) & WSD_RESET) && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
-        return -ECONNRESET;
-    if (!(LOAD(s->in->fin) & WSD_RESET) &&
-        !atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed))
-        return (int64_t)length;
-    return -EPIPE;
+    if (was_reset(s))
+        return atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed) ? -EPIPE : -ECONNRESET;
+    if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed))
+        return -EPIPE;
+    return (int64_t)length;
 }
 
 /* Producer's lock held; *head is left at the last byte published. */
@@ -395,8 +425,12 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
         return is_attached(s) ? send_to_nobody(s, want) : -WSD_EUNATTACHED;
     if (want == 0)
         return 0;
-    if (lock(&s->out->producer_lock) < 0)
+    if (wsd_stream_lock_out(s) < 0)
         return broken(s);
+    if (WSD_UNLIKELY(LOAD(s->out->fin))) { /* shut down by another user of this end, or just now */
+        wsd_lock_drop(&s->out->producer_lock);
+        return -EPIPE;
+    }
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
     wsd_cursor from = {iov, count, 0};
     size_t done = 0;
@@ -407,11 +441,20 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
             done += (size_t)n;
         /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
     } while (n >= 0 && (flags & WSD_EXACT) && (done < want || head - s->seen_tail == s->size) &&
-             head - LOAD(s->out->tail) == s->size && wsd_bell_full(s, head) && done < want);
+             head - LOAD(s->out->tail) == s->size && !peer_is_deaf(s) && wsd_bell_full(s, head) &&
+             done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
-    if (done == 0 && n >= 0 && offer_has_failed(s))
-        return -WSD_EUNATTACHED;
+    if (n >= 0 && peer_is_deaf(s))
+        return (int64_t)want;
+    if (done == 0 && n >= 0) {
+        if (flags & WSD_EXACT)
+            wsd_bell_ended(s); /* a peer that died sets no flag, and no token of ours finds out here */
+        if (offer_has_failed(s))
+            return -WSD_EUNATTACHED;
+        if (peer_will_not_read(s))
+            return send_to_nobody(s, want);
+    }
     return done ? (int64_t)done : n < 0 ? n : -EAGAIN;
 }
 
@@ -419,16 +462,26 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
 
 void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
 {
-    if (for_read && lock(&s->in->consumer_lock) == 0) {
-        wsd_bell_rest(s);
+    if (for_read && wsd_stream_lock_in(s) == 0) {
+        wsd_bell_rest(s, true);
+        note_unannounced(s);
         wsd_lock_drop(&s->in->consumer_lock);
     }
-    if (for_write && wsd_stream_queued(s) == s->size && lock(&s->out->producer_lock) == 0) {
+    if (for_write && wsd_stream_queued(s) == s->size && wsd_stream_lock_out(s) == 0) {
         uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
         if (head - LOAD(s->out->tail) == s->size)
             wsd_bell_full(s, head);
         wsd_lock_drop(&s->out->producer_lock);
     }
+}
+
+void wsd_stream_unarm(wsd_stream *s)
+{
+    if (s->strict || LOAD(s->closed) || wsd_stream_lock_in(s) < 0)
+        return;
+    if (LOAD(s->in->sleepers) == 0)
+        wsd_bell_unarm(s);
+    wsd_lock_drop(&s->in->consumer_lock);
 }
 
 /* An offer that was withdrawn (by a relay to TCP in another thread) has nobody to wait for. */
@@ -443,7 +496,7 @@ int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline)
         return 1;
     if (offer_is_dead(s))
         return -WSD_EUNATTACHED;
-    if (lock(&s->in->consumer_lock) < 0)
+    if (wsd_stream_lock_in(s) < 0)
         return (int)broken(s);
     if (!s->strict && LOAD(s->in->sleepers) == 0)
         wsd_bell_unarm(s); /* watching: a token would only cost both of us a system call */
@@ -474,8 +527,7 @@ static int judge_poll(wsd_stream *s, int rc, int error, short revents, uint64_t 
     if (revents & (POLLHUP | POLLRDHUP | POLLERR)) {
         if (!is_attached(s))
             return -WSD_EUNATTACHED; /* whoever took our offer from the queue refused it */
-        if (!LOAD(s->in->fin) || (revents & POLLERR))
-            STORE(s->peer_gone, true);
+        wsd_bell_ended(s);
         return 1;
     }
     uint64_t now = wsd_now();
@@ -493,11 +545,11 @@ static uint64_t wake_by(wsd_stream *s, uint64_t deadline)
 
 int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
 {
-    if (lock(&s->in->consumer_lock) < 0)
+    if (wsd_stream_lock_in(s) < 0)
         return (int)broken(s);
     /* announced under the lock: from here on no other user of this end goes QUIET */
     STORE(s->in->sleepers, LOAD(s->in->sleepers) + 1);
-    wsd_bell_rest(s);
+    wsd_bell_rest(s, true);
     wsd_lock_drop(&s->in->consumer_lock);
     int result = 1;
     if (!wsd_stream_readable(s)) {
@@ -513,7 +565,7 @@ int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
             result = judge_poll(s, rc, error, p.revents, deadline);
         }
     }
-    if (lock(&s->in->consumer_lock) == 0) {
+    if (wsd_stream_lock_in(s) == 0) {
         uint32_t sleepers = LOAD(s->in->sleepers);
         STORE(s->in->sleepers, sleepers ? sleepers - 1 : 0);
         if (result == 0)
@@ -536,10 +588,10 @@ int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline)
 
 int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
 {
-    if (lock(&s->out->producer_lock) < 0)
+    if (wsd_stream_lock_out(s) < 0)
         return (int)broken(s);
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
-    bool room = head - LOAD(s->out->tail) < s->size || wsd_bell_full(s, head);
+    bool room = head - LOAD(s->out->tail) < s->size || peer_is_deaf(s) || wsd_bell_full(s, head);
     wsd_lock_drop(&s->out->producer_lock);
     if (room || LOAD(s->peer_gone))
         return 1;
@@ -552,8 +604,6 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
         wsd_wait_learn(&s->tx_wait, since, LOAD(s->out->tx_stamp));
         return LOAD(s->closed) ? -EBADF : 1;
     }
-    if (rc > 0 && (p.revents & (POLLHUP | POLLERR)) && is_attached(s))
-        STORE(s->peer_gone, true);
     return judge_poll(s, rc, error, p.revents, deadline);
 }
 
@@ -566,7 +616,7 @@ int wsd_stream_shutdown(wsd_stream *s, int how)
     if (LOAD(s->closed))
         return -EBADF;
     if (how != SHUT_RD) {
-        int rc = lock(&s->out->producer_lock);
+        int rc = wsd_stream_lock_out(s);
         STORE(s->write_shut, true);
         /* release: all bytes are published before the end is */
         atomic_fetch_or_explicit(&s->out->fin, WSD_FIN, memory_order_release);
@@ -574,7 +624,7 @@ int wsd_stream_shutdown(wsd_stream *s, int how)
             wsd_lock_drop(&s->out->producer_lock);
     }
     if (how != SHUT_WR)
-        STORE(s->read_shut, true);
+        STORE(s->in->deaf, 1);
     /* the kernel's own half close is the bell for the end: the peer polls readable from now on */
     return shutdown(LOAD(s->fd), how) < 0 && errno != ENOTCONN ? -errno : 0;
 }
@@ -588,7 +638,7 @@ void wsd_stream_close(wsd_stream *s, bool reset)
     bool unread = has_data(s) && !LOAD(s->broken);
     uint32_t fin = WSD_FIN | WSD_CLOSED | (unread || reset ? WSD_RESET : 0);
     atomic_fetch_or_explicit(&s->out->fin, fin, memory_order_release);
-    if (!unread && lock(&s->in->consumer_lock) == 0) {
+    if (!unread && wsd_stream_lock_in(s) == 0) {
         wsd_bell_settle(s); /* tokens left unread would be a reset to the peer */
         wsd_lock_drop(&s->in->consumer_lock);
     }

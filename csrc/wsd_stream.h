@@ -27,7 +27,6 @@ typedef struct wsd_stream {
     _Atomic int fd; /* the bell: an AF_UNIX stream socket */
     _Atomic bool closed;
     _Atomic bool attached;    /* known to be attached: the state word need not be read again */
-    _Atomic bool read_shut;   /* shutdown(SHUT_RD) here: an empty ring is the end */
     _Atomic bool write_shut;  /* this process shut down its sending */
     _Atomic bool peer_gone;   /* the kernel socket says that nobody holds the other end */
     _Atomic bool broken;      /* the segment holds nonsense: WSAECONNABORTED from now on */
@@ -57,6 +56,9 @@ int wsd_stream_attach(wsd_segment *segment, uint32_t slot, uint32_t generation, 
  * -ECONNABORTED when that connection is not there any more. */
 int wsd_stream_join(wsd_segment *segment, uint32_t slot, uint32_t generation, unsigned side, int fd,
                     wsd_stream **out);
+/* The locks of this end's two directions; 0 or -EDEADLK.  What a dead holder left is put right. */
+int wsd_stream_lock_out(wsd_stream *s);
+int wsd_stream_lock_in(wsd_stream *s);
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
 
@@ -78,6 +80,9 @@ uint64_t wsd_stream_queued(wsd_stream *s);
 int wsd_stream_ending(wsd_stream *s);
 /* For a poller about to sleep: both directions' readiness of the descriptor becomes exact. */
 void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
+/* The opposite, for one who looks at the ring again and again: no bell for new bytes until the next
+ * arm or wait. */
+void wsd_stream_unarm(wsd_stream *s);
 
 /* First the spin, then (a call of its own, so that the caller can handle signals between) the sleep.
  * 1 ready (data, end or error), 0 not yet, -ETIMEDOUT, -EINTR, -EBADF closed, -WSD_EUNATTACHED. */

@@ -9,17 +9,21 @@
 
 _Atomic uint64_t wsd_spin_limit_ns = UINT64_MAX;
 
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
 void wsd_wait_init(wsd_wait *wait)
 {
-    wait->full_ns = wait->budget_ns = WSD_SPIN_START_NS;
-    wait->latency_ns = 0;
-    wait->late = 0;
+    atomic_init(&wait->full_ns, WSD_SPIN_START_NS);
+    atomic_init(&wait->budget_ns, WSD_SPIN_START_NS);
+    atomic_init(&wait->latency_ns, 0);
+    atomic_init(&wait->late, 0);
 }
 
 void wsd_wait_in_time(wsd_wait *wait)
 {
-    wait->late = 0;
-    wait->budget_ns = wait->full_ns;
+    STORE(wait->late, 0);
+    STORE(wait->budget_ns, LOAD(wait->full_ns));
 }
 
 void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp)
@@ -30,17 +34,23 @@ void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp)
     uint64_t latency = now - stamp;
     if (latency > LATENCY_MAX_NS)
         latency = LATENCY_MAX_NS;
-    wait->latency_ns = wait->latency_ns ? (wait->latency_ns * 7 + latency) / 8 : latency;
-    uint64_t full = 2 * wait->latency_ns;
+    uint64_t before = LOAD(wait->latency_ns);
+    latency = before ? (before * 7 + latency) / 8 : latency;
+    STORE(wait->latency_ns, latency);
+    uint64_t full = 2 * latency;
     if (full < WSD_SPIN_MIN_NS)
         full = WSD_SPIN_MIN_NS;
     if (full > WSD_SPIN_MAX_NS)
         full = WSD_SPIN_MAX_NS;
-    wait->full_ns = full;
-    if (stamp - since <= full)
+    STORE(wait->full_ns, full);
+    if (stamp - since <= full) {
         wsd_wait_in_time(wait);
-    else if (++wait->late >= LATE_LIMIT)
-        wait->budget_ns = full / 16;
+        return;
+    }
+    uint32_t late = LOAD(wait->late) + 1;
+    STORE(wait->late, late);
+    if (late >= LATE_LIMIT)
+        STORE(wait->budget_ns, full / 16);
 }
 
 bool wsd_wait_spin(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu,
@@ -59,7 +69,9 @@ bool wsd_wait_spin(wsd_wait *wait, wsd_ready ready, const void *context, const _
         }
         return false;
     }
-    uint64_t budget = wait->budget_ns < limit ? wait->budget_ns : limit;
+    uint64_t budget = LOAD(wait->budget_ns);
+    if (budget > limit)
+        budget = limit;
     uint64_t end = wsd_now() + budget;
     if (deadline < end)
         end = deadline;

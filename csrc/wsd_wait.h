@@ -10,11 +10,12 @@
 
 #include "wsd_base.h"
 
+/* Atomic because several threads may wait on one end; what they lose to each other is no harm. */
 typedef struct {
-    uint64_t full_ns;    /* twice the measured wake latency, within the bounds below */
-    uint64_t budget_ns;  /* what the next spin may take */
-    uint64_t latency_ns; /* moving average of bell -> running */
-    uint32_t late;       /* events in a row that came after the full budget */
+    _Atomic uint64_t full_ns;    /* twice the measured wake latency, within the bounds below */
+    _Atomic uint64_t budget_ns;  /* what the next spin may take */
+    _Atomic uint64_t latency_ns; /* moving average of bell -> running */
+    _Atomic uint32_t late;       /* events in a row that came after the full budget */
 } wsd_wait;
 
 #define WSD_SPIN_MIN_NS (20 * WSD_US)

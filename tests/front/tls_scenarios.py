@@ -1,6 +1,6 @@
 """What programs do with TLS, each as a function that returns what it saw.
 
-`tls_scenarios.py FOLDER [NAME...]` prints one JSON line per scenario; the folder holds certificates.
+`tls_scenarios.py FOLDER [NAME...]` prints one JSON line per scenario; FOLDER has certificates.
 test_tls.py runs them on plain TCP and under the launcher and demands the same answers.
 """
 
@@ -16,7 +16,6 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -37,6 +36,11 @@ def scenario(function):
 def is_switched(sock) -> bool:
     module = sys.modules.get("wsdirect.front.enable")
     return module is not None and module.is_switched(sock)
+
+
+def is_pumped(sock) -> bool:
+    """Two OpenSSL ends that both took the descriptor for a socket would get on well, too."""
+    return type(sock._sslobj).__name__ == "Pump"
 
 
 def server_context(version=None, **settings):
@@ -90,6 +94,7 @@ def pair(clients=None, servers=None, **settings):
         shaking = Background((servers or server_context()).wrap_socket, server, server_side=True)
         client = (clients or client_context()).wrap_socket(client, **settings)
         with client, shaking.value() as server:
+            seen_switched.append(is_pumped(client) and is_pumped(server))
             yield client, server
 
 
@@ -183,8 +188,11 @@ def many_small_messages():
 
 @scenario
 def one_thread_reads_while_another_writes():
+    """Ours only: the ssl module of these versions has no lock; it fails or crashes now and then."""
     data = os.urandom(4_000_000)
     with pair() as (c, s):
+        if not is_switched(c):
+            return [True, True, None, None]
         jobs = [Background(end.sendall, data) for end in (c, s)]
         readers = [Background(exactly, end, len(data)) for end in (c, s)]
         return [reader.value() == data for reader in readers] + [job.value() for job in jobs]
@@ -192,7 +200,7 @@ def one_thread_reads_while_another_writes():
 
 @scenario
 def many_writers_and_readers():
-    """Ours only: with several threads on one side, the ssl module of some versions crashes."""
+    """Ours only, as above."""
     with pair() as (c, s):
         if not is_switched(c):
             return [True]
@@ -288,7 +296,13 @@ def non_blocking():
             seen += [c.unwrap() is c]
     with pair() as (c, s):
         c.setblocking(False)
-        seen += [outcome(c.send, data), outcome(c.send, b"shorter")]
+        seen += [
+            outcome(c.send, data),
+            outcome(c.recv, 9),
+            s.send(b"meanwhile"),
+            outcome(c.recv, 9),
+        ]
+        seen += [outcome(c.send, b"shorter")]
     return seen
 
 
@@ -492,7 +506,7 @@ def wrapped_before_connect():
                 seen += [outcome(getattr(c, how), server.getsockname()), c.version()]
                 c.sendall(b"hello")  # shakes hands if need be
                 with accepting.value()[0] as s:
-                    seen_switched.append(is_switched(c) and is_switched(s))
+                    seen_switched.append(is_pumped(c) and is_pumped(s))
                     seen += [type(s).__name__, s.recv(9).decode(), c.cipher() == s.cipher()]
                     seen += [outcome(c.connect, server.getsockname()), c._sslobj.owner is c]
     with listening() as listener:
@@ -601,6 +615,19 @@ def resets():
 
 
 @scenario
+def the_answer_can_be_read_after_sending_has_failed():
+    with pair(client_context(V12), server_context(V12)) as (c, s):
+        s.sendall(b"413 too long")
+        s.close()
+        time.sleep(0.1)
+        with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
+            for _ in range(3):
+                c.sendall(b"upload")
+                time.sleep(0.05)
+        return [outcome(c.recv, 3), c.pending(), outcome(c.recv, 99)]
+
+
+@scenario
 def dropped_sockets_are_closed():
     with pair() as (c, s), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -636,7 +663,7 @@ def a_web_server():
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-            seen_switched.append(is_switched(self.connection))
+            seen_switched.append(is_pumped(self.connection))
 
         def log_message(self, *args):
             pass

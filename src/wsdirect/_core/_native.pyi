@@ -110,6 +110,8 @@ class Stream:
         """Bytes sent that the peer has not taken."""
     def arm(self, for_read: bool = True, for_write: bool = True) -> None:
         """Make the descriptor true for a poller that is about to sleep."""
+    def unarm(self) -> None:
+        """For one who polls readable(): no bell for new data until the next arm() or wait."""
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
     def wait_writable(self, timeout: float | None = None) -> bool: ...

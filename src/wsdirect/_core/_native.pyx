@@ -109,6 +109,7 @@ cdef extern from "wsd_stream.h":
     uint64_t wsd_stream_available(wsd_stream *)
     uint64_t wsd_stream_queued(wsd_stream *)
     void wsd_stream_arm(wsd_stream *, bint for_read, bint for_write)
+    void wsd_stream_unarm(wsd_stream *)
     int wsd_stream_shutdown(wsd_stream *, int how)
     void wsd_stream_close(wsd_stream *, bint reset)
     void wsd_stream_forked(wsd_stream *)
@@ -174,6 +175,9 @@ cdef class Segment:
 
     def __cinit__(self):
         self._segment = NULL
+
+    def __init__(self):
+        raise TypeError("segments are made by Segment.create() and Segment.adopt()")
 
     @classmethod
     def create(cls, *, unsigned int slots=64, uint64_t ring=262144):
@@ -284,8 +288,11 @@ cdef class Stream:
         self._stream = NULL
         self._counting = False
 
+    def __init__(self):
+        raise TypeError("streams are made by Stream.offer(), Stream.attach() and Stream.join()")
+
     @classmethod
-    def offer(cls, Segment segment, unsigned int slot, int fd, object deadline=3.0):
+    def offer(cls, Segment segment not None, unsigned int slot, int fd, object deadline=3.0):
         """The connecting end; `fd` is its AF_UNIX bell socket (owned by the caller)."""
         cdef Stream self = Stream.__new__(Stream)
         cdef int64_t ns = nanoseconds(deadline)
@@ -298,7 +305,7 @@ cdef class Stream:
         return self
 
     @classmethod
-    def attach(cls, Segment segment, unsigned int slot, unsigned int generation, int fd):
+    def attach(cls, Segment segment not None, unsigned int slot, unsigned int generation, int fd):
         """The accepting end.  ConnectionAbortedError if the offer was revoked or is not one."""
         cdef Stream self = Stream.__new__(Stream)
         cdef int rc = wsd_stream_attach(segment._segment, slot, generation, fd, &self._stream)
@@ -309,8 +316,8 @@ cdef class Stream:
         return self
 
     @classmethod
-    def join(cls, Segment segment, unsigned int slot, unsigned int generation, unsigned int side,
-             int fd):
+    def join(cls, Segment segment not None, unsigned int slot, unsigned int generation,
+             unsigned int side, int fd):
         """An end that another process handed over; it may close its own only after this."""
         cdef Stream self = Stream.__new__(Stream)
         cdef int rc = wsd_stream_join(segment._segment, slot, generation, side, fd, &self._stream)
@@ -418,6 +425,10 @@ cdef class Stream:
     def arm(self, bint for_read=True, bint for_write=True):
         """Make the descriptor true for a poller that is about to sleep."""
         wsd_stream_arm(self._stream, for_read, for_write)
+
+    def unarm(self):
+        """For one who polls readable(): no bell for new data until the next arm() or wait."""
+        wsd_stream_unarm(self._stream)
 
     cdef bint _wait(self, bint for_read, uint64_t deadline) except -1:
         cdef int r

@@ -42,13 +42,16 @@ def enable() -> None:
     if native is None:
         raise ImportError(missing)
     import select
+    import selectors
     import socket
 
-    graft_module(select.__name__)
-    graft_module(socket.__name__)
-    for name in HOOKED_MODULES:
-        if name in sys.modules:
-            graft_module(name)
+    for module in (select, socket, selectors):
+        graft_module(module.__name__)
+    try:
+        import ssl  # now: without the launcher's import hook nobody would graft it later
+    except ImportError:
+        return  # a Python without OpenSSL
+    graft_module(ssl.__name__)
 
 
 def disable() -> None:

@@ -150,7 +150,11 @@ def getsockname(self: Any) -> Any:
 def getpeername(self: Any) -> Any:
     """The peer's address that TCP would have."""
     known = connections.get(base.fileno(self))
-    return base.getpeername(self) if known is None else known.shown_peer()
+    if known is None:
+        return base.getpeername(self)
+    if known.stream.reset:
+        raise _failure(errno.ENOTCONN)  # TCP's socket is closed then, and has no peer any more
+    return known.shown_peer()
 
 
 def bind(self: Any, address: Any, /) -> None:
@@ -251,6 +255,8 @@ def shutdown(self: Any, how: Any, /) -> None:
     known = connections.get(base.fileno(self))
     if known is None:
         base.shutdown(self, how)
+    elif known.stream.reset:
+        raise _failure(errno.ENOTCONN)
     else:
         known.stream.shutdown(how)
 

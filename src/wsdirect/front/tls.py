@@ -210,8 +210,9 @@ class Pump:
     def read(self, length: int, buffer: Any = None, /) -> Any:
         """Up to `length` bytes of plain text, or their number if there is a buffer for them."""
         sock, limit = self._begin(READ)
+        records = self._records  # looked at first: another thread may be taking one
         if self._dry and not (self._unsent or self._outgoing.pending) and _room(length, buffer):
-            self._take_record(sock, limit, self._records)  # OpenSSL would ask for it anyway
+            self._take_record(sock, limit, records)  # OpenSSL would ask for it anyway
         args = (length,) if buffer is None else (length, buffer)
         got = self._repeat(sock, limit, self._decrypt, *args)
         if self._outgoing.pending:
@@ -256,12 +257,14 @@ class Pump:
     def do_handshake(self) -> None:
         """Handshake, or go on with it."""
         sock, limit = self._begin(HANDSHAKE)
+        self._send_pending(sock, limit)
         self._repeat(sock, limit, self._tls.do_handshake)
         self._send_pending(sock, limit)
 
     def shutdown(self) -> Any:
         """Exchange close_notify; returns the socket, for plain text to go on with."""
         sock, limit = self._begin(READ)
+        self._send_pending(sock, limit)
         self._repeat(sock, limit, self._tls.shutdown)
         self._send_pending(sock, limit)
         return sock
@@ -289,7 +292,10 @@ class Pump:
             except ssl.SSLError:
                 self._send_quietly(sock)  # the alert that tells the peer
                 raise
-            self._send_pending(sock, limit)
+            if self._unsent:
+                self._send_quietly(sock)  # an earlier call could not: this one need not, to read
+            else:
+                self._send_pending(sock, limit)
             came = self._take_record(sock, limit, records)
 
     def _enter(self, lock: Any, limit: Limit) -> bool:
@@ -346,8 +352,8 @@ class Pump:
             if ended:
                 self._incoming.write_eof()
             self._have, self._size = 0, 1 if self._odd else HEADER
-            self._records += 1
             self._dry = False
+            self._records += 1
 
     def _send_pending(self, sock: Any, limit: Limit) -> None:
         """Send what OpenSSL has for the peer; a thread that is at it already sends this, too."""

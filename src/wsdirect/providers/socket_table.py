@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from typing import Any, Final, Generic, NoReturn, TypeVar
 
     SocketT = TypeVar("SocketT", bound="Socket")
-    _Generic = Generic[SocketT]
 else:
-    _Generic = object
+    SocketT = None
+
+    class Generic:  # importing `typing` would cost every process milliseconds
+        """Stands for typing.Generic."""
+
+        def __class_getitem__(cls, item):
+            return cls
+
 
 __all__ = ["REFUSALS", "TRANSITIONS", "Socket", "SocketTable", "State", "Step", "Upcalls"]
 
@@ -202,7 +208,7 @@ class Socket:
         raise WSAError(REFUSALS[call].get(self.state) or self.error, call)
 
 
-class SocketTable(_Generic):
+class SocketTable(Generic[SocketT]):
     """All sockets of a provider by descriptor.
 
     Descriptors are numbers that are never used twice, so a late call for a closed socket cannot

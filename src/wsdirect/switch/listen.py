@@ -98,6 +98,7 @@ class Listener:
             provider.WSPBind(s, endpoint)
             provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
             provider.WSPListen(s, BACKLOG)
+            provider.WSPEventSelect(s, None, 0)  # never wait in WSPAccept
             self.san, self.san_fd = s, native.accept_fileno(s)
         except BaseException:
             provider.WSPCloseSocket(s)
@@ -116,8 +117,6 @@ class Listener:
         provider, native = self.route.provider, self.route.native
         assert native is not None
         while True:
-            q=_poll(); _register(q,self.san_fd,1)
-            if not _wait(q,0): return None
             try:
                 accepted, peer = provider.WSPAccept(self.san, self._condition)
                 stream = native.stream(accepted)

@@ -15,6 +15,6 @@ __all__ = ["provider"]
 
 def provider() -> ServiceProvider:
     """Make the provider; the catalogue keeps one per process."""
-    from wsdirect.providers.shm.provider import SharedMemoryProvider
+    from wsdirect.providers.shm.service_provider import SharedMemoryProvider
 
     return SharedMemoryProvider()

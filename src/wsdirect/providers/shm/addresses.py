@@ -80,9 +80,7 @@ def local_addresses() -> list[str]:
     try:
         asker.settimeout(1.0)
         body = struct.pack("=BBBBI", AF_INET, 0, 0, 0, 0)
-        header = _HEADER.pack(
-            _HEADER.size + len(body), _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0
-        )
+        header = _HEADER.pack(_HEADER.size + len(body), _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0)
         asker.send(header + body)
         more = True
         while more:

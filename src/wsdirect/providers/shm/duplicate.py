@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import struct
 from _socket import (
     AF_UNIX,
-    CMSG_LEN,
-    MSG_CMSG_CLOEXEC,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
@@ -23,12 +20,16 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
+from time import monotonic
 
 from wsdirect._core import native
+from wsdirect.providers.shm.accepting import turn_down
+from wsdirect.providers.shm.listener import Listener, receive_descriptors
 from wsdirect.providers.shm.names import VERSION, host_of
-from wsdirect.providers.shm.rendezvous import Listener, is_trusted, peer_of
+from wsdirect.providers.shm.peers import is_trusted, peer_of
 from wsdirect.providers.shm.sockets import SanSocket, end_stream
-from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.providers.socket_table import Step
+from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ if TYPE_CHECKING:
 
     from wsdirect._core import _native
     from wsdirect.providers.shm.progress import Progress
-    from wsdirect.providers.shm.segments import AdoptedSegments, SegmentPool
+    from wsdirect.providers.shm.san import San
 
     Stream = _native.Stream
 
-__all__ = ["Handover", "Parcel", "take_over"]
+__all__ = ["Handover", "hand_over", "take_over"]
 
 _PREFIX: Final = b"\0wsdirect/%d/d/" % VERSION
 _WAIT: Final = 2000  # ms that the owner may take to hand over
+_PATIENCE: Final = 30.0  # seconds that a parcel waits to be fetched
 _CONNECTED: Final = 1
 _LISTENING: Final = 2
 _DESCRIPTORS: Final = {_CONNECTED: 2, _LISTENING: 1}
@@ -176,17 +178,10 @@ class Handover:
                 visitor.close()
                 continue
             visitor.setblocking(False)
+            numbers = self._parcel.descriptors
+            packed = struct.pack(f"={len(numbers)}i", *numbers)
             try:
-                visitor.sendmsg(
-                    (self._parcel.state,),
-                    (
-                        (
-                            SOL_SOCKET,
-                            SCM_RIGHTS,
-                            struct.pack(f"={len(self._parcel.descriptors)}i", *self._parcel.descriptors),
-                        ),
-                    ),
-                )
+                visitor.sendmsg((self._parcel.state,), ((SOL_SOCKET, SCM_RIGHTS, packed),))
             except OSError:
                 visitor.close()
                 continue
@@ -231,7 +226,8 @@ class Handover:
             taker.close()
         stream, self.stream = self.stream, None
         if stream is not None:
-            end_stream(stream, reset=True)  # only this process's hold, if another has it too
+            # ends only this process's part if another one holds the connection by now
+            end_stream(stream, reset=True, withdraw=False)
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -245,26 +241,78 @@ def _invalid(hint: str) -> WSAError:
     return WSAError(WsaErrorCode.WSAEINVAL, "WSPSocket", hint)
 
 
-def take_over(
-    cookie: int, catalog_id: int, pool: SegmentPool, adopted: AdoptedSegments
-) -> tuple[SanSocket, Stream | None]:
-    """Fetch the socket that a cookie stands for.
+def hand_over(san: San, source: SanSocket, process_id: int) -> int:
+    """WSPDuplicateSocket; errors as there.
 
     Returns:
-        The socket, in state FRESH, with its options, addresses and listener; and the connection
-        of a connected one.
-
-    Errors:
-        WSAEINVAL: there is none, it is for another process, or was fetched before.
-        OSError: no descriptor or memory left.
+        The cookie, for the other process's `take_over`.
     """
+    call = "WSPDuplicateSocket"
+    if type(process_id) is not int or not 0 <= process_id <= 0xFFFFFFFF:
+        raise WSAError(WsaErrorCode.WSAEINVAL, call)
+    with source.lock:
+        source.require(call)
+        channel, listener = source.channel, source.listener
+        if channel is not None and channel.sends_wait:
+            raise WSAError(WsaErrorCode.WSAEINVAL, call, "Sends are not finished.")
+        stream = channel.stream if channel is not None else source.stream
+        parcel = Parcel.of(source, stream)
+        try:
+            handover = Handover(process_id, parcel, stream, listener, san.progress)
+        except OSError as error:
+            raise from_oserror(error, call) from error
+        san.handovers[:] = [other for other in san.handovers if not other.done] + [handover]
+        if channel is not None:
+            channel.flush()
+            channel.release()
+        source.handover = handover
+        source.stream = source.listener = None
+        deferred, source.deferred = source.deferred, []
+        source.step(Step.MOVE)
+    san.progress.at(monotonic() + _PATIENCE, handover.close)
+    if listener is not None:
+        san.progress.unwatch(listener.fileno())
+    for arrival in deferred:
+        turn_down(arrival, source.native)
+    if channel is not None:
+        channel.upcalls.run()
+    return handover.cookie
+
+
+def take_over(san: San, cookie: int, catalog_id: int) -> int:
+    """WSPSocket with a cookie; errors as there.
+
+    Returns:
+        The descriptor of a socket in the state that the original had.
+    """
+    try:
+        taken, stream = _fetch(san, cookie, catalog_id)
+    except OSError as error:
+        raise from_oserror(error, "WSPSocket") from error
+    taken.step(Step.BIND)
+    if stream is None:
+        taken.step(Step.LISTEN)
+    else:
+        san.establish(taken, stream)
+    try:
+        return san.admit(taken)
+    except BaseException:
+        if stream is not None:
+            end_stream(stream, reset=True, withdraw=False)
+        elif taken.listener is not None:
+            taken.listener.close()
+        raise
+
+
+def _fetch(san: San, cookie: int, catalog_id: int) -> tuple[SanSocket, Stream | None]:
+    """The socket, in state FRESH, with options, addresses and listener; and its connection."""
     connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
     try:
         if connection.connect_ex(_name_of(cookie)) or not is_trusted(peer_of(connection)[1]):
             raise _invalid("Nothing is duplicated under this number.")
-        state, descriptors = _receive(connection)
+        state, descriptors = receive_descriptors(connection, _STATE.size, 2, _WAIT)
         try:
-            taken = _unpack(state, descriptors, catalog_id, pool, adopted)
+            taken = _unpack(state, descriptors, catalog_id, san)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -277,30 +325,11 @@ def take_over(
         connection.close()
 
 
-def _receive(connection: socket) -> tuple[bytes, list[int]]:
-    poller = select.poll()
-    poller.register(connection, select.POLLIN)
-    if not poller.poll(_WAIT):
-        raise _invalid("The owner does not answer.")
-    try:
-        state, ancillary, _, _ = connection.recvmsg(_STATE.size, CMSG_LEN(8), MSG_CMSG_CLOEXEC)
-    except OSError:
-        state, ancillary = b"", []
-    descriptors = [
-        number
-        for level, kind, data in ancillary
-        if level == SOL_SOCKET and kind == SCM_RIGHTS
-        for (number,) in struct.iter_unpack("=i", data[: len(data) // 4 * 4])
-    ]
-    return state, descriptors
-
-
 def _unpack(
     state: bytes,
     descriptors: list[int],
     catalog_id: int,
-    pool: SegmentPool,
-    adopted: AdoptedSegments,
+    san: San,
 ) -> tuple[SanSocket, Stream | None]:
     """Make a socket of what came; descriptors that it keeps are taken off the list."""
     if len(state) != _STATE.size:
@@ -316,7 +345,7 @@ def _unpack(
     taken.no_delay = bool(options & _NO_DELAY)
     taken.host, taken.port = host_of(host), port
     if kind == _LISTENING:
-        taken.listener = Listener.inherited(pool, adopted, taken, descriptors.pop(), backlog)
+        taken.listener = Listener.inherited(san.adopted, taken, descriptors.pop(), backlog)
         return taken, None
     taken.peer, taken.peer_port = host_of(peer), peer_port
     bell, memory = descriptors

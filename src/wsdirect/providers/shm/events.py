@@ -10,7 +10,7 @@ from wsdirect.spi.structures import WSANETWORKEVENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wsdirect.providers.shm.rendezvous import Listener
+    from wsdirect.providers.shm.listener import Listener
     from wsdirect.spi.overlapped import Event
 
 __all__ = ["Selection"]
@@ -55,12 +55,14 @@ class Selection:
         """
         if again:
             self._accept_due = True
-        if not self._accept_due or not self._wanted & FD_ACCEPT or not listener.pending():
-            return
-        with self._lock:
-            if self._accept_due and self._wanted & FD_ACCEPT:
-                self._accept_due = False
-                self._note(FD_ACCEPT, 0)
+        if self._is_accept_due() and listener.pending():
+            with self._lock:
+                if self._is_accept_due():
+                    self._accept_due = False
+                    self._note(FD_ACCEPT, 0)
+
+    def _is_accept_due(self) -> bool:
+        return self._accept_due and bool(self._wanted & FD_ACCEPT)
 
     def announce_connect(self, outcome: int, event: int) -> None:
         """Record the end of a connect: 0 or a Winsock code."""

@@ -1,12 +1,12 @@
-"""Names and offers: how the two ends of a connection find and describe each other.
+r"""Names and offers: how the two ends of a connection find and describe each other.
 
 A listener of (host, port) listens on an abstract AF_UNIX name made from them.  Abstract names live
 in the network namespace, exactly as IP addresses do.  Several processes may listen on the same
 address, each under a slot number of its own:
 
-    \\0wsdirect/1/s/127.0.0.1:8000/0      byte streams, one address, slot 0
-    \\0wsdirect/1/m/0.0.0.0:8000/0        messages, all IPv4 addresses
-    \\0wsdirect/1/s/*:8000/2              all addresses of both families, slot 2
+    \0wsdirect/1/s/127.0.0.1:8000/0      byte streams, one address, slot 0
+    \0wsdirect/1/m/0.0.0.0:8000/0        messages, all IPv4 addresses
+    \0wsdirect/1/s/*:8000/2              all addresses of both families, slot 2
 
 A connecting process binds its own end to a name that carries its `Offer` (binary, at most 107
 bytes); the accepting process gets it together with the connection.
@@ -28,6 +28,7 @@ __all__ = [
     "NATIVE",
     "NEW_SEGMENT",
     "SLOTS_MAX",
+    "STREAMS",
     "Host",
     "Offer",
     "host_of",

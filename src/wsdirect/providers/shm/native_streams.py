@@ -8,9 +8,7 @@ from wsdirect.spi.errors import WSAError, WsaErrorCode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wsdirect._core import _native
-    from wsdirect.providers.shm.sockets import SanSocket
-    from wsdirect.providers.socket_table import SocketTable
-    from wsdirect.spi.upcalls import UpcallTable
+    from wsdirect.providers.shm.san import San
 
     Stream = _native.Stream
 
@@ -20,9 +18,9 @@ __all__ = ["NativeStreams"]
 class NativeStreams:
     """What WSPIoctl answers for WSAID_NATIVE_STREAM."""
 
-    def __init__(self, sockets: SocketTable[SanSocket]) -> None:
-        self._sockets = sockets
-        self.upcalls: UpcallTable | None = None
+    def __init__(self, san: San) -> None:
+        self._san = san
+        self._sockets = san.sockets
 
     def stream(self, s: int) -> Stream:
         """Take the byte stream out of a socket; the descriptor s is finished with.
@@ -41,16 +39,16 @@ class NativeStreams:
         Source: wsdirect.
         """
         socket = self._sockets.get(s, "stream")
-        if not socket.native and socket.channel is not None:
+        if not socket.native and (socket.channel or socket.connecting):
             raise WSAError(WsaErrorCode.WSAEINVAL, "stream", "It carries messages.")
         socket.require("stream")
         if socket.stream is None:  # another thread's WSPConnect is not finished
             raise WSAError(WsaErrorCode.WSAENOTCONN, "stream")
         self._sockets.take(s, "stream")
-        stream, socket.stream = socket.stream, None
-        socket.step(Step.CLOSE)
-        if self.upcalls is not None:
-            self.upcalls.WPUCloseSocketHandle(socket.handle)
+        with socket.lock:
+            stream, socket.stream = socket.stream, None
+            socket.step(Step.CLOSE)
+        self._san.upcalls.WPUCloseSocketHandle(socket.handle)
         return stream
 
     def accept_fileno(self, s: int) -> int:

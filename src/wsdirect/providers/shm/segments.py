@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from time import monotonic
+from weakref import ref
 
 from wsdirect import settings
 from wsdirect._core import native
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     # Process number (0: not told) and user number.
     ClientKey = tuple[int, int]
 
-__all__ = ["AdoptedSegments", "Reservation", "SegmentPool"]
+__all__ = ["AdoptedSegments", "Reservation", "SegmentPool", "own_segment"]
 
 _SERVERS_MAX: Final = 64
 """Server processes whose segments are kept."""
@@ -40,6 +41,9 @@ The server may have dropped it, or be another process under the same number.
 """
 
 _core: Any = native  # None without the compiled core: then no provider starts
+
+
+_pools: list[ref[SegmentPool]] = []  # one, but in tests
 
 
 class Reservation:
@@ -85,6 +89,7 @@ class SegmentPool:
         self._servers: dict[ServerKey, _Server] = {}
         # slots of segments that no process has seen: left over from connects to nobody
         self._spare: list[Reservation] = []
+        _pools[:] = [found for found in _pools if found() is not None] + [ref(self)]
 
     def reserve(self, server: ServerKey | None) -> Reservation:
         """Take a slot for an offer.
@@ -102,8 +107,7 @@ class SegmentPool:
                 if slot >= 0:
                     # Behind a name there may be another process each time.
                     new = (
-                        type(server) is bytes
-                        or monotonic() - known.told[segment.id] > _TELL_AGAIN
+                        type(server) is bytes or monotonic() - known.told[segment.id] > _TELL_AGAIN
                     )
                     return Reservation(segment, slot, server, new)
         try:
@@ -149,8 +153,8 @@ class SegmentPool:
                 break
         del self._servers[oldest]
 
-    def own(self, segment_id: int) -> Segment | None:
-        """A segment of ours that was offered to this same process."""
+    def offered_here(self, segment_id: int) -> Segment | None:
+        """The segment of this id, if it was offered to this same process."""
         known = self._servers.get(os.getpid())
         if known is not None:
             for segment in known.segments:
@@ -162,6 +166,15 @@ class SegmentPool:
         """Start anew, as in a forked child: the slots are the parent's."""
         self._servers.clear()
         self._spare.clear()
+
+
+def own_segment(segment_id: int) -> Segment | None:
+    """A segment that this same process made and offered to itself: it is mapped already."""
+    for found in _pools:
+        pool = found()
+        if pool is not None and (segment := pool.offered_here(segment_id)) is not None:
+            return segment
+    return None
 
 
 class AdoptedSegments:

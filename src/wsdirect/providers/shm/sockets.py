@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
+from wsdirect.providers.shm.names import parse_host
 from wsdirect.providers.socket_table import Socket
 from wsdirect.spi.constants import AF_INET
+from wsdirect.spi.errors import WSAError, WsaErrorCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
     from wsdirect.providers.shm.connecting import Connecting
     from wsdirect.providers.shm.duplicate import Handover
     from wsdirect.providers.shm.events import Selection
+    from wsdirect.providers.shm.listener import Arrival, Listener
     from wsdirect.providers.shm.names import Host
-    from wsdirect.providers.shm.rendezvous import Arrival, Listener
     from wsdirect.providers.shm.transfer import Channel
+    from wsdirect.spi.structures import Address
 
     Stream = _native.Stream
 
-__all__ = ["SanSocket"]
+__all__ = ["SanSocket", "end_stream"]
+
+_E = WsaErrorCode
 
 
 class SanSocket(Socket):
@@ -86,6 +91,28 @@ class SanSocket(Socket):
         self.selection: Selection | None = None
         self.lock = allocate_lock()
 
+    def parse(self, address: Address, call: str, wrong_family: int) -> tuple[Host, int]:
+        """Host and port of an address for this socket.
+
+        Args:
+            address: (host, port), the host as an IP address.
+            call: Name of the function, for errors.
+            wrong_family: Code of the error for an address of another family.
+
+        Errors:
+            WSAEFAULT: it is no such address.
+        """
+        try:
+            host, port = parse_host(address[0]), address[1]
+            valid = 0 <= port <= 0xFFFF
+        except (OSError, ValueError, TypeError, LookupError):
+            raise WSAError(_E.WSAEFAULT, call, f"{address!r} is no IP address.") from None
+        if not valid:
+            raise WSAError(_E.WSAEFAULT, call, f"{port!r} is no port.")
+        if self.family == AF_INET and not host.v4:
+            raise WSAError(wrong_family, call)
+        return host, port
+
     def inherit(self, listening: SanSocket, arrival: Arrival) -> None:
         """Become the accepting end of a connection request."""
         offer = arrival.offer
@@ -114,14 +141,18 @@ class SanSocket(Socket):
         return host.text if host.v4 is (self.family == AF_INET) else f"::ffff:{host.text}"
 
 
-def end_stream(stream: Stream, reset: bool = False) -> None:
+def end_stream(stream: Stream, reset: bool = False, withdraw: bool = True) -> None:
     """Close a stream and its descriptor.
 
-    An offer that nobody has attached to is withdrawn, so that nobody will.
+    Args:
+        stream: Of this process.
+        reset: The peer is to see a reset, not an orderly end.
+        withdraw: An offer that nobody has attached to becomes void.
     """
     descriptor = stream.fd
-    if stream.side == 0:
+    if withdraw and stream.side == 0:
         stream.revoke()
     stream.close(reset)
+    stream.fd = -1  # whoever still uses it must not meet the next file of that number
     if descriptor >= 0:
         os.close(descriptor)

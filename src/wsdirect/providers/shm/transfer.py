@@ -10,11 +10,11 @@ request.
 from __future__ import annotations
 
 import errno
-import os
 import select
 from collections import deque
 from time import sleep
 
+from wsdirect.providers.shm.sockets import end_stream
 from wsdirect.providers.socket_table import State, Step, Upcalls
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 
@@ -165,6 +165,8 @@ class Channel:
                     return
                 self._watched = True
                 self._progress.watch(self.stream.fd, self.on_ready)
+                self.stream.arm()  # whoever polled may have silenced the bell
+                now = now or self.stream.readable()
         if now:
             self._progress.submit(self.on_ready)
 
@@ -173,9 +175,9 @@ class Channel:
     def on_ready(self) -> None:
         """Move on and notify: the progress thread's part."""
         with self._socket.lock:
-            if self._open and not self._receives:
-                self._look_for_end()
             self._advance()
+            if self._open and not self.stream.readable():
+                self._look_for_end()
         self.upcalls.run()
 
     def poll(self) -> None:
@@ -191,6 +193,8 @@ class Channel:
                     self._look_for_end()
         with self._socket.lock:
             self._advance()
+            if not self._watched and self._open:
+                stream.unarm()  # only polled: a bell would cost both sides a system call
         if self.upcalls:
             self.upcalls.run()
 
@@ -295,10 +299,7 @@ class Channel:
             return
         stream = self.release()
         self._end_requests(_E.WSA_OPERATION_ABORTED)
-        descriptor = stream.fd
-        stream.close(True)
-        stream.fd = -1  # whoever still waits must not meet the next file of that number
-        os.close(descriptor)
+        end_stream(stream, reset=True)
 
 
 def _code_of(error: OSError) -> int:

@@ -1,0 +1,322 @@
+"""Finding a listener: queueing an offer at whoever listens on a destination.
+
+One connect() on an AF_UNIX socket decides whether a destination has a listener here, and the
+kernel tells whose it is (SO_PEERCRED).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from _socket import (
+    AF_UNIX,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
+from time import monotonic
+
+from wsdirect import reasons
+from wsdirect._core import native
+from wsdirect.providers.shm.names import (
+    NATIVE,
+    NEW_SEGMENT,
+    STREAMS,
+    Host,
+    name_bases,
+    pack_offer,
+)
+from wsdirect.providers.shm.peers import is_trusted, peer_of
+from wsdirect.providers.telling import tell_once
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from wsdirect._core import _native
+    from wsdirect.providers.shm.segments import Reservation, SegmentPool, ServerKey
+
+    Stream = _native.Stream
+
+__all__ = ["Connector", "Reached"]
+
+_MISSES: Final = 8
+_MISS_MEMORY: Final = 0.05  # seconds
+_DESTINATIONS_MAX: Final = 1024
+_FIRST_LOOK: Final = (0, 1, 2, 3)
+_PROBE_EVERY: Final = 16
+_LOOK_WIDE_EVERY: Final = 64
+
+_core: Any = native
+
+
+class Reached:
+    """An offer that is queued at a listener.
+
+    Attributes:
+        stream: The connecting end.  Its descriptor is the holder's to close.
+        peer: Process number of the listener's process, 0 if unknown.
+    """
+
+    __slots__ = ("peer", "stream")
+
+    def __init__(self, stream: Stream, peer: int) -> None:
+        self.stream = stream
+        self.peer = peer
+
+
+class _Route:
+    """What is known about the listeners under one name: which slots answer, and for whom.
+
+    Slots that answered are used in turn.  Now and then the next unknown one is tried as well, so
+    that clients find all workers of a server.
+    """
+
+    __slots__ = ("_growing", "_looks", "_probe", "base", "known")
+
+    def __init__(self, base: bytes) -> None:
+        self.base = base
+        self.known: dict[int, ServerKey] = {}
+        self._growing = True
+        self._probe = 0
+        self._looks = 0
+
+    def slots(self) -> list[int]:
+        """The slots to try, in this order."""
+        turn = self._looks
+        self._looks = turn + 1
+        known = self.known
+        if not known:
+            return _shuffled(_FIRST_LOOK) if turn % _LOOK_WIDE_EVERY == 0 else [0]
+        order = list(known)
+        if len(order) > 1:
+            at = (turn + os.getpid()) % len(order)
+            order = order[at:] + order[:at]
+        if self._growing or turn % _PROBE_EVERY == 0:
+            while self._probe in known:
+                self._probe += 1
+            order.insert(0, self._probe)
+        # for the case that all known ones have gone, as after a restart
+        order.extend(slot for slot in _FIRST_LOOK if slot not in order)
+        return order
+
+    def hit(self, slot: int, server: ServerKey) -> None:
+        """A listener answered."""
+        self.known[slot] = server
+
+    def miss(self, slot: int) -> None:
+        """Nobody answered."""
+        known = self.known
+        known.pop(slot, None)
+        if slot == self._probe and known:
+            self._growing = slot < max(known)
+            self._probe = slot + 1 if self._growing else 0
+
+
+def _shuffled(slots: tuple[int, ...]) -> list[int]:
+    """An order that differs from process to process: each client must not meet slot 0 first."""
+    turn = os.getpid() % (2 * len(slots))
+    order = list(slots[turn // 2 :] + slots[: turn // 2])
+    if turn & 1:
+        order = order[:1] + order[:0:-1]
+    return order
+
+
+class _Destination:
+    __slots__ = ("missed_at", "misses", "routes")
+
+    def __init__(self, bases: tuple[bytes, ...]) -> None:
+        self.routes = tuple(_Route(base) for base in bases)
+        self.misses = 0
+        self.missed_at = 0.0
+
+
+class Connector:
+    """Connects to listeners of this host, and remembers where they were found."""
+
+    def __init__(self, pool: SegmentPool) -> None:
+        self._pool = pool
+        self._destinations: dict[tuple[str, Host, int], _Destination] = {}
+
+    def clear(self) -> None:
+        """Forget everything, as in a forked child."""
+        self._destinations.clear()
+
+    def connect(
+        self,
+        kind: str,
+        local: Host,
+        local_port: int,
+        remote: Host,
+        remote_port: int,
+        deadline: float | None,
+    ) -> Reached | reasons.Reason:
+        """Queue an offer at a listener; does not wait for anything.
+
+        Args:
+            kind: STREAMS or MESSAGES.
+            local: What the peer is to see as our address.
+            local_port: And as our port.
+            remote: The destination, an address of this host.
+            remote_port: Its port.
+            deadline: Seconds for the peer to accept, for waits on the stream; None: no limit.
+
+        Returns:
+            The connection, or why there is none: no-listener, foreign-uid or backlog-full.
+
+        Errors:
+            OSError: no descriptor, slot or memory left.
+        """
+        key = (kind, remote, remote_port)
+        destination = self._destinations.get(key)
+        if destination is None:
+            if len(self._destinations) >= _DESTINATIONS_MAX:
+                self._destinations.clear()
+            destination = _Destination(name_bases(kind, remote, remote_port))
+            self._destinations[key] = destination
+        elif destination.misses >= _MISSES and monotonic() - destination.missed_at < _MISS_MEMORY:
+            return reasons.NO_LISTENER
+        attempt = _Attempt(self._pool, kind, local, local_port, remote, remote_port)
+        try:
+            found = self._search(destination, attempt)
+            if isinstance(found, int):
+                destination.misses = 0
+                return Reached(attempt.finish(deadline), found)
+        finally:
+            attempt.close()
+        destination.misses += 1
+        destination.missed_at = monotonic()
+        return found
+
+    def _search(self, destination: _Destination, attempt: _Attempt) -> int | reasons.Reason:
+        """Try the names in order; the listener's process number, or the reason for none."""
+        why = reasons.NO_LISTENER
+        plan = [(route, route.slots()) for route in destination.routes]
+        attempt.guess = _guess(plan)
+        for route, slots in plan:
+            for slot in slots:
+                name = route.base + b"%d" % slot
+                outcome = attempt.try_name(name)
+                if outcome is None:
+                    route.miss(slot)
+                elif isinstance(outcome, reasons.Reason):
+                    why = outcome
+                else:
+                    route.hit(slot, outcome[1])
+                    return outcome[0]
+        return why
+
+
+def _guess(plan: list[tuple[_Route, list[int]]]) -> ServerKey | None:
+    """The process that will probably answer."""
+    for route, slots in plan:
+        for slot in slots:
+            if slot in route.known:
+                return route.known[slot]
+    return None
+
+
+class _Attempt:
+    """One socket with an offer in its name, tried on listeners until one takes it."""
+
+    __slots__ = ("_addresses", "_native", "_pool", "_reservation", "_socket", "guess")
+
+    def __init__(
+        self,
+        pool: SegmentPool,
+        kind: str,
+        local: Host,
+        local_port: int,
+        remote: Host,
+        remote_port: int,
+    ) -> None:
+        self._pool = pool
+        self._native = NATIVE if kind is STREAMS else 0
+        self._addresses = (local, local_port, remote, remote_port)
+        self._reservation: Reservation | None = None
+        self._socket: socket | None = None
+        self.guess: ServerKey | None = None
+
+    def try_name(self, name: bytes) -> tuple[int, ServerKey] | reasons.Reason | None:
+        """Connect to a listener.
+
+        Returns:
+            The listener's process number and its key; a reason to look further; None: nobody there.
+        """
+        for _ in range(2):
+            connection = self._prepare()
+            error = connection.connect_ex(name)  # an exception would cost more than the call
+            if error:
+                if error == errno.EAGAIN:
+                    return reasons.BACKLOG_FULL
+                if error in (errno.ECONNREFUSED, errno.EPROTOTYPE):  # or of another type
+                    return None
+                raise OSError(error, os.strerror(error))
+            pid, uid = peer_of(connection)
+            if not is_trusted(uid):
+                self.close()
+                tell_once("error", f"user {uid} listens where switched connections go to")
+                return reasons.FOREIGN_UID
+            server: ServerKey = pid or name
+            reservation = self._reservation
+            assert reservation is not None
+            if self._pool.fits(reservation, server):
+                if reservation.new:
+                    self._pass_segment(connection, reservation)
+                    self._pool.passed(reservation, server)
+                return pid, server
+            # Not the process we took it for, so it does not have the segment: once more.
+            self.close()
+            self.guess = server
+        return None
+
+    def _prepare(self) -> socket:
+        if self._socket is not None:
+            return self._socket
+        reservation = self._reservation = self._pool.reserve(self.guess)
+        connection = self._socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        connection.bind(
+            pack_offer(
+                self._native | (NEW_SEGMENT if reservation.new else 0),
+                os.getpid(),
+                reservation.segment.id,
+                reservation.slot,
+                reservation.generation,
+                *self._addresses,
+            )
+        )
+        return connection
+
+    @staticmethod
+    def _pass_segment(connection: socket, reservation: Reservation) -> None:
+        descriptor = struct.pack("=i", reservation.segment.fileno())
+        try:
+            connection.sendmsg((b"S",), ((SOL_SOCKET, SCM_RIGHTS, descriptor),))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # gone already: the stream will find out like any other
+
+    def finish(self, deadline: float | None) -> Stream:
+        """The stream of the connection that try_name made."""
+        connection, reservation = self._socket, self._reservation
+        assert connection is not None
+        assert reservation is not None
+        _core.prepare_bell(connection.fileno())
+        stream: Stream = _core.Stream.offer(
+            reservation.segment, reservation.slot, connection.fileno(), deadline
+        )
+        self._reservation = self._socket = None
+        connection.detach()
+        return stream
+
+    def close(self) -> None:
+        """Give back what no connection came out of."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            self._pool.release(reservation)

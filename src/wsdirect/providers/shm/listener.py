@@ -1,0 +1,313 @@
+"""Listening under a name, and checking everything about those who come.
+
+The client's offer comes with the connection, in the name that its socket is bound to; the kernel
+says which process and user it is (SO_PEERCRED).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import struct
+from _socket import (
+    AF_UNIX,
+    CMSG_LEN,
+    MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
+
+from wsdirect._core import native
+from wsdirect.providers.shm.addresses import is_local
+from wsdirect.providers.shm.names import (
+    MESSAGES,
+    NATIVE,
+    NEW_SEGMENT,
+    SLOTS_MAX,
+    STREAMS,
+    Host,
+    Offer,
+    listener_name,
+    unpack_offer,
+)
+from wsdirect.providers.shm.peers import is_trusted, peer_of
+from wsdirect.providers.shm.segments import own_segment
+from wsdirect.providers.telling import tell_once
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from wsdirect._core import _native
+    from wsdirect.providers.shm.segments import AdoptedSegments
+    from wsdirect.providers.shm.sockets import SanSocket
+
+    Segment = _native.Segment
+    Stream = _native.Stream
+
+__all__ = ["Arrival", "Listener", "receive_descriptors"]
+
+BACKLOG_MAX: Final = 4096
+_PASS_WAIT: Final = 100  # ms that a promised segment may take
+
+_core: Any = native
+
+
+class Arrival:
+    """A connection request, already attached to its slot.
+
+    Attributes:
+        offer: What the client offered.
+        stream: The accepting end.  Its descriptor is the holder's to close.
+        peer: Process number of the client, 0 if unknown.
+    """
+
+    __slots__ = ("offer", "peer", "stream")
+
+    def __init__(self, offer: Offer, stream: Stream, peer: int) -> None:
+        self.offer = offer
+        self.stream = stream
+        self.peer = peer
+
+
+class Listener:
+    """A listening socket under the first free slot of its name."""
+
+    __slots__ = (
+        "_adopted",
+        "_both_families",
+        "_host",
+        "_kind",
+        "_port",
+        "_socket",
+        "backlog",
+    )
+
+    def __init__(
+        self,
+        adopted: AdoptedSegments,
+        kind: str,
+        host: Host,
+        port: int,
+        both_families: bool,
+        listening: socket,
+    ) -> None:
+        self._adopted = adopted
+        self._kind = kind
+        self._host = host
+        self._port = port
+        self._both_families = both_families
+        self._socket = listening
+        self.backlog = 1
+
+    @classmethod
+    def open(
+        cls,
+        adopted: AdoptedSegments,
+        kind: str,
+        host: Host,
+        port: int,
+        both_families: bool,
+        backlog: int,
+    ) -> Listener:
+        """Listen.
+
+        Args:
+            adopted: Where the segments of clients are kept.
+            kind: STREAMS or MESSAGES.
+            host: An address of this host, or a wildcard.
+            port: The TCP port it stands for.
+            both_families: The IPv6 wildcard takes IPv4 connections as well.
+            backlog: Most requests that wait; more are refused by the kernel.
+
+        Errors:
+            OSError: no descriptor left, or EADDRINUSE: SLOTS_MAX processes listen there.
+        """
+        base = listener_name(kind, host, port, both_families)
+        listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        try:
+            for slot in range(SLOTS_MAX):
+                try:
+                    listening.bind(base + b"%d" % slot)
+                    break
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or slot == SLOTS_MAX - 1:
+                        raise
+            self = cls(adopted, kind, host, port, both_families, listening)
+            self.set_backlog(backlog)
+        except BaseException:
+            listening.close()
+            raise
+        return self
+
+    @classmethod
+    def inherited(
+        cls,
+        adopted: AdoptedSegments,
+        like: SanSocket,
+        descriptor: int,
+        backlog: int,
+    ) -> Listener:
+        """Go on with a listening descriptor of another process, for a socket like this one."""
+        assert like.host is not None
+        listening = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+        listening.setblocking(False)
+        kind = STREAMS if like.native else MESSAGES
+        self = cls(adopted, kind, like.host, like.port, not like.v6only, listening)
+        self.set_backlog(backlog)
+        return self
+
+    def set_backlog(self, backlog: int) -> None:
+        """Change how many requests may wait; also tells clients which process serves them."""
+        self.backlog = min(max(backlog, 1), BACKLOG_MAX)
+        self._socket.listen(self.backlog - 1)  # the kernel lets one more wait than it is told
+
+    def fileno(self) -> int:
+        """Readable while a request waits."""
+        return self._socket.fileno()
+
+    def pending(self, timeout: float | None = 0) -> bool:
+        """Whether a request waits, or comes within so many seconds (None: for ever)."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+    def accept(self) -> Arrival | None:
+        """The next valid request; None if none waits.
+
+        Errors:
+            OSError: no descriptor left; the request stays queued.
+        """
+        while True:
+            try:
+                descriptor, name = self._socket._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                if error.errno in (errno.EBADF, errno.EINVAL):  # closed by another thread
+                    return None
+                continue
+            connection = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+            try:
+                arrival = self._welcome(connection, name)
+                if arrival is not None:
+                    connection.detach()
+                    return arrival
+            except OSError as error:
+                tell_once("error", f"a connection request failed: {error}")
+            finally:
+                connection.close()
+
+    def _welcome(self, connection: socket, name: object) -> Arrival | None:
+        """Check everything about a request and attach to its slot; None if it is turned down."""
+        pid, uid = peer_of(connection)
+        if not is_trusted(uid):
+            tell_once("error", f"user {uid} wanted a switched connection and did not get it")
+            return None
+        offer = unpack_offer(name)
+        if offer is None:
+            tell_once("info", f"process {pid} connected without a valid offer")
+            return None
+        if (pid and offer.pid != pid) or not self._is_meant(offer):
+            tell_once("info", f"process {pid} made an offer that does not fit")
+            return None
+        segment = self._segment_of(connection, offer, (pid, uid))
+        if segment is None:
+            return None
+        try:
+            _core.prepare_bell(connection.fileno())
+            stream = _core.Stream.attach(segment, offer.slot, offer.generation, connection.fileno())
+        except ConnectionAbortedError:  # withdrawn
+            return None
+        return Arrival(offer, stream, pid)
+
+    def _is_meant(self, offer: Offer) -> bool:
+        """Whether the offer is for this listener, and the addresses in it can be true."""
+        host, wanted = self._host, offer.remote
+        if bool(offer.flags & NATIVE) is not (self._kind is STREAMS):
+            return False
+        if offer.remote_port != self._port:
+            return False
+        if wanted is not host and not (host.wildcard and self._takes(wanted)):
+            return False
+        return is_local(offer.local) and is_local(wanted)
+
+    def _takes(self, wanted: Host) -> bool:
+        """Whether this wildcard stands for that address, too."""
+        return self._host.v4 is wanted.v4 or (self._both_families and not self._host.v4)
+
+    def _segment_of(
+        self, connection: socket, offer: Offer, client: tuple[int, int]
+    ) -> Segment | None:
+        descriptor = -1
+        if offer.flags & NEW_SEGMENT:
+            descriptor = _receive_segment(connection)
+            if descriptor < 0:
+                return None
+        try:
+            segment = self._adopted.find(client, offer.segment)
+            if segment is None and client[0] == os.getpid():
+                segment = own_segment(offer.segment)
+            if segment is None and descriptor >= 0:
+                segment = self._adopted.adopt(client, offer.segment, descriptor)
+            return segment
+        except (ValueError, OSError) as error:
+            tell_once("info", f"process {client[0]} passed something unusable: {error}")
+            return None
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Stop listening; the kernel closes the requests that wait."""
+        self._socket.close()
+
+
+def _receive_segment(connection: socket) -> int:
+    """The one descriptor that the client promised to pass; -1 if it does not."""
+    _, descriptors = receive_descriptors(connection, 1, 1, _PASS_WAIT)
+    return descriptors[0] if descriptors else -1
+
+
+def receive_descriptors(
+    connection: socket, length: int, most: int, patience: int
+) -> tuple[bytes, list[int]]:
+    """One message and the descriptors that came with it; the caller's to close.
+
+    Args:
+        connection: From the sender.
+        length: Longest message in bytes.
+        most: Most descriptors.
+        patience: Milliseconds to wait for it.
+
+    Returns:
+        Nothing and none if nothing came.
+    """
+    poller = select.poll()
+    poller.register(connection, select.POLLIN)
+    if not poller.poll(patience):
+        return b"", []
+    try:
+        message, ancillary, _, _ = connection.recvmsg(
+            length, CMSG_LEN(4 * most), MSG_CMSG_CLOEXEC | MSG_DONTWAIT
+        )
+    except OSError:
+        return b"", []
+    descriptors = [
+        number
+        for level, kind, data in ancillary
+        if level == SOL_SOCKET and kind == SCM_RIGHTS
+        for (number,) in struct.iter_unpack("=i", data[: len(data) // 4 * 4])
+    ]
+    # no room for more, but what somebody else's kernel thinks of room is not to be relied on
+    for extra in descriptors[most:]:
+        os.close(extra)
+    return message, descriptors[:most]

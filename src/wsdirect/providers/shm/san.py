@@ -1,0 +1,103 @@
+"""What the parts of the provider share: sockets, segments, listeners' whereabouts, progress."""
+
+from __future__ import annotations
+
+from wsdirect.providers.shm.connector import Connector
+from wsdirect.providers.shm.progress import Progress
+from wsdirect.providers.shm.segments import AdoptedSegments, SegmentPool
+from wsdirect.providers.shm.sockets import SanSocket, end_stream
+from wsdirect.providers.shm.transfer import Channel
+from wsdirect.providers.socket_table import SocketTable, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wsdirect._core import _native
+    from wsdirect.providers.shm.duplicate import Handover
+
+    Stream = _native.Stream
+
+__all__ = ["San"]
+
+
+class San:
+    """The shared-memory SAN as this process sees it.
+
+    Attributes:
+        sockets: All sockets by descriptor.
+        upcalls: The table of the latest WSPStartupEx; None before the first.
+        pool: Segments made by this process.
+        adopted: Segments made by its clients.
+        connector: Finds listeners.
+        progress: The progress thread, which runs if needed.
+        handovers: Duplicated sockets that may not have been fetched.
+    """
+
+    def __init__(self) -> None:
+        self.sockets: SocketTable[SanSocket] = SocketTable()
+        self.upcalls: Any = None
+        self.pool = SegmentPool()
+        self.adopted = AdoptedSegments()
+        self.connector = Connector(self.pool)
+        self.progress = Progress()
+        self.handovers: list[Handover] = []
+
+    def admit(self, socket: SanSocket) -> int:
+        """Give a socket its descriptor, which is returned, and its handle.
+
+        Errors:
+            What WPUCreateSocketHandle raises; the socket then has neither.
+        """
+        descriptor = self.sockets.add(socket)
+        try:
+            socket.handle = self.upcalls.WPUCreateSocketHandle(socket.catalog_id, descriptor)
+        except BaseException:
+            self.sockets.take(descriptor, "WSPSocket")
+            raise
+        return descriptor
+
+    def establish(self, socket: SanSocket, stream: Stream) -> None:
+        """Make it a connected socket."""
+        if socket.native:
+            socket.stream = stream
+        else:
+            socket.channel = Channel(socket, stream, self.upcalls, self.progress)
+        socket.step(Step.ESTABLISH)
+
+    def forget(self) -> None:
+        """Drop all segments and all knowledge of listeners."""
+        self.connector.clear()
+        self.pool.clear()
+        self.adopted.clear()
+
+    def close(self) -> None:
+        """End everything but the sockets."""
+        for handover in self.handovers:
+            handover.close()
+        self.handovers.clear()
+        self.progress.stop()
+        self.forget()
+
+    def before_fork(self) -> None:
+        """Count the child as one more holder of every connection, until it lets go of them."""
+        for socket in self.sockets:
+            for stream in socket.held_streams():
+                stream.share()
+        for handover in self.handovers:
+            if handover.stream is not None:
+                handover.stream.share()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of all that is the parent's; its listeners must not hold clients up here."""
+        self.progress.after_fork()
+        for socket in self.sockets:
+            for stream in socket.held_streams():
+                end_stream(stream, withdraw=False)
+            if socket.listener is not None:
+                socket.listener.close()
+        self.sockets.clear()
+        for handover in self.handovers:
+            handover.abandon()
+        self.handovers.clear()
+        self.forget()
