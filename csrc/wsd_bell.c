@@ -116,7 +116,8 @@ bool wsd_bell_full(wsd_stream *s, uint64_t head)
         wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
         uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
         uint32_t one = 1;
-        room = used <= s->size / 2 && atomic_compare_exchange_strong_explicit(
+        bool fits = used <= s->size / 2 && used < atomic_load_explicit(&s->window, memory_order_relaxed);
+        room = fits && atomic_compare_exchange_strong_explicit(
                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
         if (!room) {
             WSD_COUNT(full_marks);

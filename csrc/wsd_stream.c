@@ -44,6 +44,7 @@ static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int f
     s->in_data = wsd_segment_ring(segment, index, 1 - side);
     s->size = segment->ring;
     s->mask = segment->ring - 1;
+    atomic_init(&s->window, segment->ring);
     s->generation = wsd_slot_generation(slot);
     s->traffic = &s->own_traffic;
     s->offer_deadline = WSD_FOREVER;
@@ -138,6 +139,11 @@ void wsd_stream_release(wsd_stream *s)
     free(s);
 }
 
+void wsd_stream_set_window(wsd_stream *s, uint64_t bytes)
+{
+    STORE(s->window, bytes < 1 ? 1 : bytes > s->size ? s->size : bytes);
+}
+
 unsigned wsd_stream_state(const wsd_stream *s)
 {
     uint32_t word = atomic_load_explicit(&s->slot->state, memory_order_acquire);
@@ -200,7 +206,7 @@ static bool tx_event(const void *context)
     const wsd_stream *s = context;
     uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
                     atomic_load_explicit(&s->out->tail, memory_order_acquire);
-    return used < s->size || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed);
+    return used < LOAD(s->window) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed);
 }
 
 uint64_t wsd_stream_available(wsd_stream *s)
@@ -252,7 +258,7 @@ bool wsd_stream_writable(wsd_stream *s)
 {
     if (LOAD(s->write_shut) || LOAD(s->broken) || LOAD(s->closed) || peer_will_not_read(s))
         return true; /* send would fail at once, which is not blocking */
-    return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < s->size);
+    return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < LOAD(s->window));
 }
 
 /* ---- moving bytes -------------------------------------------------------------------------- */
@@ -376,29 +382,30 @@ static int64_t send_to_nobody(wsd_stream *s, size_t length)
         return atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed) ? -EPIPE : -ECONNRESET;
     if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed))
         return -EPIPE;
-    return (int64_t)length;
+    uint64_t window = LOAD(s->window); /* as much as TCP's send buffer would have taken */
+    return (int64_t)(length < window ? length : window);
 }
 
 /* Producer's lock held; *head is left at the last byte published. */
 static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t *head)
 {
     wsd_direction *d = s->out;
-    uint64_t chunk = chunk_of(s);
+    uint64_t chunk = chunk_of(s), window = LOAD(s->window);
     size_t done = 0;
     while (done < want) {
         uint64_t used = *head - s->seen_tail;
-        if (used > s->size || s->size - used < want - done) {
+        if (used > window || window - used < want - done) {
             /* acquire: the consumer's copy is finished; pairs with the release in take_bytes */
             s->seen_tail = atomic_load_explicit(&d->tail, memory_order_acquire);
             used = *head - s->seen_tail;
             if (WSD_UNLIKELY(used > s->size))
                 return broken(s);
-            if (used == s->size)
+            if (used >= window)
                 break;
         }
         size_t n = want - done;
-        if (n > s->size - used)
-            n = s->size - used;
+        if (n > window - used)
+            n = window - used;
         if (n > chunk)
             n = chunk;
         wsd_ring_gather(s->out_data, s->size, *head, from, n);
@@ -440,8 +447,9 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
         if (n > 0)
             done += (size_t)n;
         /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
-    } while (n >= 0 && (flags & WSD_EXACT) && (done < want || head - s->seen_tail == s->size) &&
-             head - LOAD(s->out->tail) == s->size && !peer_is_deaf(s) && wsd_bell_full(s, head) &&
+    } while (n >= 0 && (flags & WSD_EXACT) &&
+             (done < want || head - s->seen_tail >= LOAD(s->window)) &&
+             head - LOAD(s->out->tail) >= LOAD(s->window) && !peer_is_deaf(s) && wsd_bell_full(s, head) &&
              done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
@@ -467,9 +475,9 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
         note_unannounced(s);
         wsd_lock_drop(&s->in->consumer_lock);
     }
-    if (for_write && wsd_stream_queued(s) == s->size && wsd_stream_lock_out(s) == 0) {
+    if (for_write && wsd_stream_queued(s) >= LOAD(s->window) && wsd_stream_lock_out(s) == 0) {
         uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
-        if (head - LOAD(s->out->tail) == s->size)
+        if (head - LOAD(s->out->tail) >= LOAD(s->window))
             wsd_bell_full(s, head);
         wsd_lock_drop(&s->out->producer_lock);
     }
@@ -591,7 +599,7 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
     if (wsd_stream_lock_out(s) < 0)
         return (int)broken(s);
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
-    bool room = head - LOAD(s->out->tail) < s->size || peer_is_deaf(s) || wsd_bell_full(s, head);
+    bool room = head - LOAD(s->out->tail) < LOAD(s->window) || peer_is_deaf(s) || wsd_bell_full(s, head);
     wsd_lock_drop(&s->out->producer_lock);
     if (room || LOAD(s->peer_gone))
         return 1;

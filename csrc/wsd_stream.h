@@ -22,6 +22,7 @@ typedef struct wsd_stream {
     wsd_direction *out, *in;
     uint8_t *out_data, *in_data;
     uint64_t size, mask;
+    _Atomic uint64_t window; /* bytes that this end lets stand in `out`: the ring's size, or less */
     unsigned side; /* 0 offered (connected), 1 attached (accepted) */
     uint32_t generation;
     _Atomic int fd; /* the bell: an AF_UNIX stream socket */
@@ -61,6 +62,9 @@ int wsd_stream_lock_out(wsd_stream *s);
 int wsd_stream_lock_in(wsd_stream *s);
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
+
+/* A program that set SO_SNDBUF expects a small one to fill up soon; clamped to the ring's size. */
+void wsd_stream_set_window(wsd_stream *s, uint64_t bytes);
 
 unsigned wsd_stream_state(const wsd_stream *s);
 /* OFFERED -> REVOKED; false when the peer attached meanwhile. */

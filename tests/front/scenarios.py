@@ -628,6 +628,29 @@ def readiness_of_a_full_connection():
 
 
 @scenario
+def small_send_buffer_fills_soon():
+    with listener() as server, socket.socket() as client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.connect(server.getsockname())
+        accepted, _ = server.accept()
+        seen_switched.append(is_switched(client))
+        with accepted:
+            client.setblocking(False)
+            total = 0
+            with contextlib.suppress(BlockingIOError):
+                while total < 1_000_000:
+                    total += client.send(b"x" * 100_000)
+            accepted.setblocking(False)
+            drained = 0
+            while drained < total:
+                select.select([accepted], [], [], 5)
+                drained += len(accepted.recv(100_000))
+            _, writable, _ = select.select([], [client], [], 5)
+            return [total < 100_000, bool(writable)]
+
+
+@scenario
 def poller_sleeps_until_data_come():
     with pair() as (a, b):
         answers = []

@@ -97,6 +97,8 @@ class Stream:
         """This end was shut down for sending."""
     @property
     def offer_deadline(self) -> float | None: ...
+    def limit(self, size: int) -> None:
+        """Let at most `size` bytes stand unread, as a program that sets SO_SNDBUF expects."""
     def revoke(self) -> bool:
         """OFFERED -> REVOKED; False when the peer has attached meanwhile."""
     def pending_out(self) -> bytes:

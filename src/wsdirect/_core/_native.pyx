@@ -102,6 +102,7 @@ cdef extern from "wsd_stream.h":
     void wsd_stream_hold(wsd_stream *)
     void wsd_stream_release(wsd_stream *)
     unsigned wsd_stream_state(const wsd_stream *)
+    void wsd_stream_set_window(wsd_stream *, uint64_t bytes)
     bint wsd_stream_revoke(wsd_stream *)
     int64_t wsd_stream_sent_so_far(wsd_stream *, uint64_t start, void *buffer, size_t length)
     bint wsd_stream_readable(wsd_stream *)
@@ -393,6 +394,10 @@ cdef class Stream:
     def share(self):
         """Before a fork: count one more holder of this end, the child."""
         wsd_stream_forked(self._stream)
+
+    def limit(self, uint64_t size):
+        """Let at most `size` bytes stand unread, as a program that sets SO_SNDBUF expects."""
+        wsd_stream_set_window(self._stream, size)
 
     def revoke(self):
         """OFFERED -> REVOKED; False when the peer has attached meanwhile."""

@@ -177,6 +177,7 @@ def setsockopt(self: Any, *args: Any) -> None:
         base.setsockopt(self, *args)  # raises the TypeError
     else:
         known.options.set(args[0], args[1], *args[2:])
+        known.options_changed()
 
 
 def getsockopt(self: Any, *args: Any) -> int | bytes:

@@ -13,7 +13,7 @@ import struct
 from wsdirect import reasons, status
 from wsdirect._core import native
 from wsdirect.switch.addresses import shown
-from wsdirect.switch.options import Options, linger_of
+from wsdirect.switch.options import Options, linger_of, window_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Connection:
         self.fds: set[int] = set()
         self.row = -1
         self.peer_pid = 0
+        self.options_changed()
         self.companion = -1  # the TCP socket that the program bound, kept for its port
 
     def shown_local(self) -> tuple[Any, ...]:
@@ -78,6 +79,12 @@ class Connection:
     def shown_peer(self) -> tuple[Any, ...]:
         """What getpeername says."""
         return shown(self.family, self.peer)
+
+    def options_changed(self) -> None:
+        """Let the stream follow what the program has set."""
+        window = window_of(self.options.values)
+        if window is not None:
+            self.stream.limit(window)
 
     def bind(self, fd: int) -> None:
         """Hang the connection on a(nother) descriptor of this process."""

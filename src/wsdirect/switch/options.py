@@ -79,6 +79,12 @@ def linger_of(values: dict[tuple[int, int], bytes]) -> bool:
     return value is not None and len(value) >= 8 and struct.unpack("=ii", value[:8]) == (1, 0)
 
 
+def window_of(values: dict[tuple[int, int], bytes]) -> int | None:
+    """Bytes that may be on their way, if the program set SO_SNDBUF (as read back: doubled)."""
+    value = values.get((SOL_SOCKET, _socket.SO_SNDBUF))
+    return None if value is None else int(struct.unpack("=i", value[:4])[0])
+
+
 class Options:
     """The options of one connection."""
 
