@@ -133,7 +133,7 @@ def flags_of_recv():
             outcome(b.recv, 100, socket.MSG_DONTWAIT),
             outcome(b.recv, -1),
         ]
-        b.settimeout(None)  # else the kernel's descriptor is non-blocking and MSG_WAITALL does nothing
+        b.settimeout(None)  # else the descriptor is non-blocking and MSG_WAITALL does nothing
         threading.Timer(0.1, a.sendall, (b"later",)).start()
         a.sendall(b"now")
         answers.append(outcome(b.recv, 8, socket.MSG_WAITALL))
@@ -155,9 +155,10 @@ def every_way_to_receive():
         wait_for(b)
         buffer, other = bytearray(7), bytearray(5)
         answers = [outcome(b.recv_into, buffer), buffer.hex()]
-        answers += [outcome(b.recv_into, buffer, 2), outcome(b.recv_into, buffer, nbytes=3, flags=0)]
+        answers.append(outcome(b.recv_into, buffer, 2))
+        answers.append(outcome(b.recv_into, buffer, nbytes=3, flags=0))
         answers += [outcome(b.recv_into, buffer, 8), outcome(b.recv_into, b"read-only")]
-        answers.append([part for part in b.recvfrom(4)][0].hex())
+        answers.append(b.recvfrom(4)[0].hex())
         answers.append(b.recvfrom(4)[1])
         count, address = b.recvfrom_into(buffer, 3)
         answers += [count, address]
@@ -248,7 +249,7 @@ def nonblocking_round_trip():
 def default_timeout():
     socket.setdefaulttimeout(7.5)
     try:
-        with pair() as (a, b):
+        with pair() as (_a, b):
             b.settimeout(None)
             with listener() as server:
                 server.settimeout(None)
@@ -491,7 +492,8 @@ def connect_errors():
         closed.bind((HOST, 0))
         port = closed.getsockname()[1]
     answers = []
-    for address in ((HOST, port), (HOST, 0), (HOST, 70000), ("no such host.invalid", 1), HOST, (HOST,)):
+    nonsense = (("no such host.invalid", 1), HOST, (HOST,))
+    for address in ((HOST, port), (HOST, 0), (HOST, 70000), *nonsense):
         with socket.socket() as sock:
             answers.append(outcome(sock.connect, address))
         with socket.socket() as sock:

@@ -25,7 +25,8 @@ cdef extern from *:
     """
     #define WSDPY_SET_SPIN(v) atomic_store_explicit(&wsd_spin_limit_ns, (v), memory_order_relaxed)
     #define WSDPY_COUNTERS() atomic_load_explicit(&wsd_counters_now, memory_order_relaxed)
-    #define WSDPY_SET_COUNTERS(p) atomic_store_explicit(&wsd_counters_now, (p), memory_order_relaxed)
+    #define WSDPY_SET_COUNTERS(p) \
+        atomic_store_explicit(&wsd_counters_now, (p), memory_order_relaxed)
     #define WSDPY_FD(s) atomic_load_explicit(&(s)->fd, memory_order_relaxed)
     #define WSDPY_SET_FD(s, v) atomic_store_explicit(&(s)->fd, (v), memory_order_relaxed)
     #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
@@ -96,7 +97,8 @@ cdef extern from "wsd_stream.h":
     int WSD_EXACT
     uint64_t WSD_FOREVER
     int wsd_stream_offer(wsd_segment *, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out)
-    int wsd_stream_attach(wsd_segment *, uint32_t slot, uint32_t generation, int fd, wsd_stream **out)
+    int wsd_stream_attach(
+        wsd_segment *, uint32_t slot, uint32_t generation, int fd, wsd_stream **out)
     int wsd_stream_join(wsd_segment *, uint32_t slot, uint32_t generation, unsigned side, int fd,
                         wsd_stream **out)
     void wsd_stream_hold(wsd_stream *)
@@ -186,7 +188,9 @@ cdef class Segment:
         cdef Segment self = Segment.__new__(Segment)
         cdef int rc = wsd_segment_create(slots, ring, &self._segment)
         if rc == -EINVAL:
-            raise ValueError(f"a segment of {slots} slots with rings of {ring} bytes cannot be made")
+            raise ValueError(
+                f"a segment of {slots} slots with rings of {ring} bytes cannot be made"
+            )
         if rc < 0:
             raise_errno(rc)
         return self
@@ -231,7 +235,7 @@ cdef class Segment:
         return wsd_segment_take(self._segment)
 
     def generation(self, unsigned int slot):
-        """The slot's generation: part of an offer, so that a later one cannot be mistaken for it."""
+        """The slot's generation: part of an offer, so that none is mistaken for a later one."""
         if slot >= self._segment.slots:
             raise ValueError(f"segment has no slot {slot}")
         return wsd_slot_generation(wsd_segment_slot(self._segment, slot))
@@ -386,7 +390,7 @@ cdef class Stream:
 
     @property
     def offer_deadline(self):
-        """time.monotonic() value after which an offer that nobody took is moved to TCP; None: never."""
+        """time.monotonic() after which an offer that nobody took moves to TCP; None: never."""
         if self._stream.offer_deadline == WSD_FOREVER:
             return None
         return self._stream.offer_deadline / 1e9
@@ -456,7 +460,9 @@ cdef class Stream:
     def wait_writable(self, object timeout=None):
         return bool(self._wait(False, wsdpy_deadline(nanoseconds(timeout))))
 
-    cdef int64_t _move(self, bint receiving, iovec *iov, int count, object timeout, int flags) except? -1:
+    cdef int64_t _move(
+        self, bint receiving, iovec *iov, int count, object timeout, int flags
+    ) except? -1:
         cdef int64_t ns = nanoseconds(timeout), n
         cdef uint64_t deadline = 0
         if ns == 0:
@@ -652,7 +658,7 @@ def socket_methods(socket_type, on_unattached):
 
 
 def guard(original, handler):
-    """A function that calls `handler` if its first argument is a switched descriptor, else `original`.
+    """A function that calls `handler` for switched descriptors (first argument), else `original`.
 
     Made for functions of os that take a descriptor first: it costs them some nanoseconds.
     """
@@ -674,7 +680,7 @@ def process_counters():
 
 
 def count_process_into(counters):
-    """Keep the counters, in the order of COUNTER_NAMES, as native uint64 in this buffer from now on."""
+    """Keep the counters in this buffer from now on: native uint64, as COUNTER_NAMES orders them."""
     global given_counters, counters_view
     cdef Py_buffer view
     cdef size_t i

@@ -70,7 +70,7 @@ def writev(fd: int, buffers: Iterable[Any], /) -> int:
 
 
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
-    """os.sendfile to a switched connection: one copy through this process, as the ring needs one."""
+    """os.sendfile to a switched connection: one copy more, through this process."""
     stream, blocking = connections[out_fd].stream, os.get_blocking(out_fd)
     done = 0
     while done < count:

@@ -259,7 +259,7 @@ def close_listener(fd: int) -> None:
 def close_all() -> None:
     """Accept TCP only from now on.
 
-    In a forked child, too: the parent's SAN listeners are not its own.  It makes some when it accepts.
+    In a forked child, too: the parent's SAN listeners are not its own; it makes some to accept on.
     """
     for known in list(listeners.values()):
         known.close()
