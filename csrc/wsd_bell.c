@@ -252,7 +252,9 @@ void wsd_bell_ended(wsd_stream *s)
     bool read_shut = atomic_load_explicit(&s->in->deaf, memory_order_relaxed) != 0;
     bool write_shut = atomic_load_explicit(&s->out->fin, memory_order_relaxed) != 0;
     bool no_sender = (p.revents & (POLLRDHUP | POLLHUP)) && !fin && !read_shut;
-    bool no_reader = (p.revents & POLLHUP) && !write_shut; /* a peer that only stops reading is no HUP */
+    /* both directions are shut; unless we did our part of that, or both sides only stopped reading */
+    bool both_deaf = read_shut && atomic_load_explicit(&s->out->deaf, memory_order_relaxed) != 0;
+    bool no_reader = (p.revents & POLLHUP) && !write_shut && !both_deaf;
     if (no_sender || no_reader || (p.revents & POLLERR))
         atomic_store_explicit(&s->peer_gone, true, memory_order_relaxed);
 }

@@ -25,8 +25,9 @@
 
 /* rx word: what the producer owes the consumer after publishing */
 enum { WSD_QUIET = 0, WSD_ARMED = 1, WSD_RUNG = 2 };
-/* fin bits of a direction, set by its producer */
-enum { WSD_FIN = 1, WSD_RESET = 2, WSD_CLOSED = 4 };
+/* fin bits of a direction, set by its producer; PIPE: a reset after FIN had been sent, which TCP's
+ * readers do not notice, as they are at the end already, and its writers see as EPIPE */
+enum { WSD_FIN = 1, WSD_RESET = 2, WSD_CLOSED = 4, WSD_PIPE = 8 };
 /* slot states: the low two bits of the state word; above them the slot's generation, so that an
  * offer that was revoked cannot be mistaken for the slot's next one */
 enum { WSD_FREE = 0, WSD_OFFERED = 1, WSD_ATTACHED = 2, WSD_REVOKED = 3 };

@@ -380,7 +380,7 @@ static int64_t send_to_nobody(wsd_stream *s, size_t length)
 {
     if (was_reset(s))
         return atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed) ? -EPIPE : -ECONNRESET;
-    if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed))
+    if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed) || (LOAD(s->in->fin) & WSD_PIPE))
         return -EPIPE;
     uint64_t window = LOAD(s->window); /* as much as TCP's send buffer would have taken */
     return (int64_t)(length < window ? length : window);
@@ -427,7 +427,7 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
     if (WSD_UNLIKELY(LOAD(s->broken)))
         return -ECONNABORTED;
     if (WSD_UNLIKELY(LOAD(s->write_shut)))
-        return -EPIPE;
+        return was_reset(s) ? send_to_nobody(s, want) : -EPIPE;
     if (WSD_UNLIKELY(peer_will_not_read(s)))
         return is_attached(s) ? send_to_nobody(s, want) : -WSD_EUNATTACHED;
     if (want == 0)
@@ -644,7 +644,9 @@ void wsd_stream_close(wsd_stream *s, bool reset)
     if (LOAD(s->slot->holders[s->side]) > 1)
         return; /* another process goes on with this end; the kernel knows when the last one is gone */
     bool unread = has_data(s) && !LOAD(s->broken);
-    uint32_t fin = WSD_FIN | WSD_CLOSED | (unread || reset ? WSD_RESET : 0);
+    uint32_t fin = WSD_FIN | WSD_CLOSED;
+    if (unread || reset)
+        fin |= LOAD(s->out->fin) & WSD_FIN ? WSD_PIPE : WSD_RESET;
     atomic_fetch_or_explicit(&s->out->fin, fin, memory_order_release);
     if (!unread && wsd_stream_lock_in(s) == 0) {
         wsd_bell_settle(s); /* tokens left unread would be a reset to the peer */

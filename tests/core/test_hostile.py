@@ -71,9 +71,10 @@ def test_more_than_the_ring_can_hold(victim: Any, call: Any, head: int) -> None:
 
 def test_more_was_consumed_than_sent(victim: Any) -> None:
     a, _, memory = victim
-    struct.pack_into("=Q", memory, place(0, TAIL), 100)
+    assert a.stream.send(b"x" * RING, 0) == RING
+    struct.pack_into("=Q", memory, place(0, TAIL), RING + 1)
     with pytest.raises(ConnectionAbortedError):
-        a.stream.send(b"x" * RING, 0)
+        a.stream.send(b"x", 0)
 
 
 def test_what_was_sent_is_checked_before_it_is_relayed(victim: Any) -> None:

@@ -27,8 +27,10 @@ def interrupt(number: int, frame: Any) -> None:
 
 @contextmanager
 def alarm(seconds: float, handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """SIGALRM after that time, and again: one that comes between the last look for signals and the
+    system call is not seen until something interrupts that, here as in socket.socket."""
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
     finally:

@@ -1,7 +1,10 @@
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import zipapp
+from pathlib import Path
 
 import pytest
 
@@ -218,3 +221,45 @@ def test_without_switch_undoes_environment():
     undone = run.without_switch(made)
     assert undone.pop("PYTHONPATH", "").count("_launch") == 0
     assert undone == environ
+
+
+def _without_core(tmp_path):
+    """A copy of the package whose compiled core was never built."""
+    package = Path(run.__file__).parent.parent
+    ignore = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(package, tmp_path / "wsdirect", ignore=ignore)
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+
+def test_without_compiled_core_it_says_so_once_and_stays_on_tcp(tmp_path):
+    program = (
+        "import socket, subprocess, sys\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "client = socket.create_connection(server.getsockname())\n"
+        "subprocess.run([sys.executable, '-c', 'import socket'], check=True)\n"
+        "print('worked')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "wsdirect", "run", "-c", program],
+        env=_without_core(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "worked\n")
+    assert done.stderr.count("compiled core") == 1
+
+
+def test_without_compiled_core_a_required_switch_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "wsdirect", "run", "--require", "-c", "pass"],
+        env=_without_core(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "compiled core" in done.stderr
+    assert "Traceback" not in done.stderr

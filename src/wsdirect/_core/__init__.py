@@ -6,12 +6,16 @@ says why in one sentence.  Without it everything stays on TCP.
 
 from __future__ import annotations
 
-from types import ModuleType
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 native: ModuleType | None
 missing: str | None = None
 try:
-    from wsdirect._core import _native as native
+    native = import_module("wsdirect._core._native")
 except ImportError as error:
     native = None
     missing = f"the compiled core is not available ({error})"

@@ -75,7 +75,26 @@ def main(words: list[str]) -> int:
             raise settings.SettingError(error.name, text) from None
         raise
     file, arguments = command_line(target)
+    _without_core(environ)
     _become(file, arguments, environ)
+
+
+def _without_core(environ: dict[str, str]) -> None:
+    """Where there is no compiled core, say it here, once, and not in every child."""
+    if environ["WSDIRECT"] == "0" or _core_is_there():
+        return
+    if settings.load(environ).require:
+        stop("switching is required, but this platform has no compiled core; see wsdirect doctor.")
+    say = "wsdirect: this platform has no compiled core: all connections stay on TCP."
+    if settings.load(environ).logs("error"):
+        print(say, file=sys.stderr, flush=True)
+    environ["WSDIRECT"] = "0"
+
+
+def _core_is_there() -> bool:
+    """Whether the extension module has been built; loading it is the program's business."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_core")
+    return any(name.startswith("_native.") and name.endswith(".so") for name in os.listdir(folder))
 
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_launch")
