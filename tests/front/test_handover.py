@@ -179,3 +179,31 @@ client.close()
 """
     )
     assert run(program) in ("ConnectionRefusedError\n", "ConnectionResetError\n")
+
+
+def test_withdrawn_request_does_not_make_the_listener_readable():
+    """A server that polls and then calls a blocking accept() must not be caught in it."""
+    program = (
+        COMMON
+        + """
+thread = threading.Thread(target=lambda: client.recv(100))
+thread.start()
+while wsdirect.info(client)["path"] != "tcp":
+    time.sleep(0.01)
+server.settimeout(None)
+for kind in (selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector):
+    with kind() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        if kind is selectors.SelectSelector:
+            assert selector.select(20)
+            connection, peer = server.accept()      # the same client, over TCP
+            assert peer == name[0]
+        assert not selector.select(0.05), kind
+connection.close()
+thread.join()
+client.close()
+server.close()
+print("done")
+"""
+    )
+    assert run(program) == "done\n"

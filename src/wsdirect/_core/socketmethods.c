@@ -86,6 +86,18 @@ static inline int fd_of(PyObject *self)
     return layout_is_known ? ((socket_head *)self)->fd : fd_slowly(self);
 }
 
+/* As the format unit "i" of the originals; -1 with an exception set on failure. */
+static int int_of(PyObject *number)
+{
+    long value = PyLong_AsLong(number);
+    if (value > INT_MAX || value < INT_MIN) {
+        PyErr_Format(PyExc_OverflowError, "signed integer is %s than %s", value > 0 ? "greater" : "less",
+                     value > 0 ? "maximum" : "minimum");
+        return -1;
+    }
+    return (int)value;
+}
+
 /* Nanoseconds; negative: blocking.  -2 with an exception set on failure. */
 static int64_t timeout_of(PyObject *self)
 {
@@ -249,7 +261,7 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
     Py_ssize_t want = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
     if (want == -1 && PyErr_Occurred())
         return NULL;
-    int msg_flags = n > 1 ? (int)PyLong_AsLong(args[1]) : 0;
+    int msg_flags = n > 1 ? int_of(args[1]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
     if (want < 0) {
@@ -320,7 +332,7 @@ static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
     Py_ssize_t want = given[1] ? PyNumber_AsSsize_t(given[1], PyExc_OverflowError) : 0;
     if (want == -1 && PyErr_Occurred())
         return NULL;
-    int msg_flags = given[2] ? (int)PyLong_AsLong(given[2]) : 0;
+    int msg_flags = given[2] ? int_of(given[2]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
     Py_buffer buffer;
@@ -429,7 +441,7 @@ static PyObject *send_with(int which, PyObject *self, PyObject *const *args, Py_
     wsd_stream *stream = stream_of(self);
     if (WSD_LIKELY(!stream) || n < 1 || n > 2)
         return call_original(which, self, args, n, NULL);
-    int msg_flags = n > 1 ? (int)PyLong_AsLong(args[1]) : 0;
+    int msg_flags = n > 1 ? int_of(args[1]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
     if (msg_flags & MSG_OOB)
@@ -509,23 +521,20 @@ static int check_ancillary(PyObject *given)
     PyObject *items = PySequence_Fast(given, "sendmsg() argument 2 must be an iterable");
     if (!items)
         return -1;
-    int result = 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(items); i++) {
+    bool invalid = false;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items) && !PyErr_Occurred(); i++) {
         int level, type;
         Py_buffer data;
-        if (!PyArg_Parse(PySequence_Fast_GET_ITEM(items, i), "(iiy*):[sendmsg() ancillary data items]", &level,
-                         &type, &data)) {
-            result = -1;
-            break;
-        }
-        PyBuffer_Release(&data);
-        if (level != SOL_SOCKET || (type != SCM_RIGHTS && type != SCM_CREDENTIALS)) {
-            wsdpy_raise(-EINVAL);
-            result = -1;
+        if (PyArg_Parse(PySequence_Fast_GET_ITEM(items, i), "(iiy*):[sendmsg() ancillary data items]", &level,
+                        &type, &data)) {
+            PyBuffer_Release(&data);
+            invalid = invalid || level != SOL_SOCKET || (type != SCM_RIGHTS && type != SCM_CREDENTIALS);
         }
     }
     Py_DECREF(items);
-    return result;
+    if (invalid && !PyErr_Occurred())
+        wsdpy_raise(-EINVAL);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 /* An address is of no use on a connected stream, but it must be one. */
@@ -542,7 +551,7 @@ static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
     wsd_stream *stream = stream_of(self);
     if (WSD_LIKELY(!stream) || n < 1 || n > 4)
         return call_original(SENDMSG, self, args, n, NULL);
-    int msg_flags = n > 2 ? (int)PyLong_AsLong(args[2]) : 0;
+    int msg_flags = n > 2 ? int_of(args[2]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
     if (msg_flags & MSG_OOB)

@@ -143,7 +143,7 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         nearest = nearest_deadline() if offers else None
-        extra: dict[int, Any] = {}
+        extra: dict[int, tuple[Any, listen.Listener]] = {}
         ready_r, ready_w = [], []
         for item in rlist:
             fd = _number(item)
@@ -152,8 +152,10 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
                     ready_r.append(item)
             elif fd in listen.listening or fd in listen.listeners:
                 listener = listen.accepting(fd)
-                if listener is not None:
-                    extra[listener.san_fd] = item
+                if listener is not None and listener.has_waiting:
+                    ready_r.append(item)
+                elif listener is not None:
+                    extra[listener.san_fd] = item, listener
         for item in wlist:
             fd = _number(item)
             if fd in connections and look(fd, POLLOUT):
@@ -165,8 +167,10 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
         got_r, got_w, got_x = _select([*rlist, *extra], wlist, xlist, wait)
         if offers and any(refused(_number(item)) for item in got_r):
             continue
-        chosen = {id(extra.get(item, item) if isinstance(item, int) else item) for item in got_r}
-        chosen.update(map(id, ready_r))
+        chosen = {id(item) for item in (*got_r, *ready_r)}
+        for san, (item, listener) in extra.items():
+            if san in got_r and listener.ready():
+                chosen.add(id(item))
         answer_r = [item for item in rlist if id(item) in chosen]
         answer_w = [
             item
@@ -250,6 +254,10 @@ class Grafts:
         """Events that the kernel may not know of: data that a blocking recv left in a ring."""
         found = {}
         assert native is not None
+        for owner in set(watch.sans.values()):
+            listener = listen.listeners.get(owner)
+            if listener is not None and listener.has_waiting and watch.masks.get(owner, 0) & POLLIN:
+                found[owner] = POLLIN
         for fd in native.unannounced():
             mask = watch.masks.get(fd, 0)
             if mask & POLLIN and fd in connections and connections[fd].stream.readable():
@@ -268,7 +276,9 @@ class Grafts:
         for fd, events in got:
             owner = watch.sans.get(fd)
             if owner is not None:
-                seen[owner] = seen.get(owner, 0) | (events & (POLLIN | POLLHUP | POLLERR))
+                listener = listen.listeners.get(owner)
+                if events & POLLIN and listener is not None and listener.ready():
+                    seen[owner] = seen.get(owner, 0) | POLLIN
                 continue
             if events & POLLHUP and offers and refused(fd):
                 continue  # TCP now, and registered again: the next round tells
@@ -290,7 +300,7 @@ class Grafts:
             answer = self.translate(watch, got, seen)
             if answer or (deadline is not None and time.monotonic() >= deadline):
                 return answer
-            if not got and nearest is None:
+            if not got and nearest is None and seconds is not None:
                 return answer
 
 

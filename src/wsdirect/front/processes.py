@@ -15,6 +15,7 @@ _registered = False
 def _before() -> None:
     assert native is not None
     native.before_fork()
+    listen.before_fork()
 
 
 def _in_child() -> None:

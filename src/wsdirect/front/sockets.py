@@ -232,7 +232,10 @@ def recvmsg_into(self: Any, *args: Any) -> Any:
     buffers, control, flags = args + (0, 0)[len(args) - 1 :]
     if control < 0:
         raise ValueError("invalid ancillary data buffer length")
-    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    views = [memoryview(buffer) for buffer in buffers]
+    if any(view.readonly for view in views):
+        raise TypeError("recvmsg_into() argument 1 must be an iterable of read-write buffers")
+    views = [view.cast("B") for view in views]
     data = self_recv(self, sum(len(view) for view in views), flags)
     at = 0
     for view in views:

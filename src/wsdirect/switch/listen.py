@@ -13,6 +13,7 @@ import os
 import select
 import time
 from _thread import RLock
+from collections import deque
 
 from wsdirect import reasons, settings, status
 from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, Condition
@@ -58,8 +59,8 @@ class Listener:
     """The SAN side of one TCP listener in this process."""
 
     __slots__ = (
-        "_callee",
         "_options",
+        "_waiting",
         "family",
         "fd",
         "private",
@@ -78,7 +79,7 @@ class Listener:
         )
         self.route = route
         self.turn = False
-        self._callee: Endpoint = endpoint
+        self._waiting: deque[tuple[Any, Endpoint, Endpoint]] = deque()
         self._options: dict[tuple[int, int], bytes] | None = None
         self.san = -1  # the provider's descriptor of the SAN listener
         self.san_fd = -1  # polls readable when a switched connection may be waiting
@@ -108,17 +109,35 @@ class Listener:
         """The program set an option of the listener: read them anew for the next connection."""
         self._options = None
 
-    def _condition(self, request: AcceptRequest) -> int:
-        self._callee = addresses.endpoint_of(request.callee) or request.callee
-        return Condition.CF_ACCEPT
+    def ready(self) -> bool:
+        """Whether take() has a connection: pollers ask before they call the listener readable.
 
-    def take(self) -> tuple[int, tuple[Any, ...]] | None:
-        """A waiting switched connection as (descriptor, peer's address), or None."""
+        A request may be withdrawn, or be none of ours; a program that polls, and then accepts on a
+        blocking socket, must not wait for the one after it.  So a request is accepted here, and kept.
+        """
+        if not self._waiting:
+            arrived = self._arrived()
+            if arrived is not None:
+                self._waiting.append(arrived)
+        return bool(self._waiting)
+
+    def streams(self) -> list[Any]:
+        """Those of connections that were not taken yet."""
+        return [stream for stream, _, _ in self._waiting]
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether ready() has found a connection that was not taken yet."""
+        return bool(self._waiting)
+
+    def _arrived(self) -> tuple[Any, Endpoint, Endpoint] | None:
+        """The next good request, accepted: stream, local address, peer's address."""
         provider, native = self.route.provider, self.route.native
         assert native is not None
         while True:
+            callee: list[Endpoint] = []  # a wildcard listener learns which address was meant
             try:
-                accepted, peer = provider.WSPAccept(self.san, self._condition)
+                accepted, peer = provider.WSPAccept(self.san, _accept_any, callee)
                 stream = native.stream(accepted)
             except WSAError as error:
                 if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
@@ -126,9 +145,19 @@ class Listener:
                 if error.winerror in (WsaErrorCode.WSAEMFILE, WsaErrorCode.WSAENOTSOCK):
                     raise
                 continue  # that request came to nothing (withdrawn, foreign): the next one
-            return self._adopt(stream, addresses.endpoint_of(peer) or peer)
+            local = addresses.endpoint_of(callee[0]) or callee[0]
+            return stream, local, addresses.endpoint_of(peer) or peer
 
-    def _adopt(self, stream: Any, peer: Endpoint) -> tuple[int, tuple[Any, ...]]:
+    def take(self) -> tuple[int, tuple[Any, ...]] | None:
+        """A waiting switched connection as (descriptor, peer's address), or None."""
+        try:
+            arrived = self._waiting.popleft()
+        except IndexError:
+            arrived_now = self._arrived()
+            if arrived_now is None:
+                return None
+            arrived = arrived_now
+        stream, local, peer = arrived
         if self._options is None:
             self._options = carried(self.private)
         fd: int = stream.fd
@@ -138,7 +167,7 @@ class Listener:
             family=self.family,
             role="accept",
             provider=self.route.name,
-            local=self._callee,
+            local=local,
             peer=peer,
             options=dict(self._options),
         )
@@ -190,8 +219,24 @@ class Listener:
             self.route.provider.WSPCloseSocket(self.san)
         except WSAError as error:
             say("debug", f"closing a SAN listener: {error}")
+        for stream, _, _ in self._waiting:
+            stream.close(True)
+            os.close(stream.fd)
+        self._waiting.clear()
         status.page().close_row(self.row)
         self.private.detach()  # the descriptor is the program's
+
+
+def _accept_any(request: AcceptRequest) -> int:
+    request.callback_data.append(request.callee)
+    return Condition.CF_ACCEPT
+
+
+def before_fork() -> None:
+    """Count the child in as a holder of what it inherits, and then closes."""
+    for known in listeners.values():
+        for stream in known.streams():
+            stream.share()
 
 
 def accepting(fd: int) -> Listener | None:
