@@ -112,8 +112,8 @@ class Listener:
     def ready(self) -> bool:
         """Whether take() has a connection: pollers ask before they call the listener readable.
 
-        A request may be withdrawn, or be none of ours; a program that polls, and then accepts on a
-        blocking socket, must not wait for the one after it.  So a request is accepted here, and kept.
+        A request may be withdrawn, or be none of ours; a program that polls and then accepts on a
+        blocking socket must not wait for another.  So a request is accepted here, and kept.
         """
         if not self._waiting:
             arrived = self._arrived()
