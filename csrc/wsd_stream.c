@@ -637,6 +637,24 @@ int wsd_stream_shutdown(wsd_stream *s, int how)
     return shutdown(LOAD(s->fd), how) < 0 && errno != ENOTCONN ? -errno : 0;
 }
 
+void wsd_stream_count_into(wsd_stream *s, wsd_traffic *place)
+{
+    /* the locks: a thread in the middle of a call has its hands on the old place */
+    bool out = wsd_stream_lock_out(s) == 0, in = wsd_stream_lock_in(s) == 0;
+    wsd_traffic so_far = *s->traffic;
+    if (place) {
+        place->sent += so_far.sent;
+        place->received += so_far.received;
+    } else {
+        s->own_traffic = so_far;
+    }
+    s->traffic = place ? place : &s->own_traffic;
+    if (in)
+        wsd_lock_drop(&s->in->consumer_lock);
+    if (out)
+        wsd_lock_drop(&s->out->producer_lock);
+}
+
 void wsd_stream_close(wsd_stream *s, bool reset)
 {
     if (atomic_exchange_explicit(&s->closed, true, memory_order_relaxed))

@@ -97,6 +97,9 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline);
 
 /* how: SHUT_RD, SHUT_WR, SHUT_RDWR */
 int wsd_stream_shutdown(wsd_stream *s, int how);
+/* Count there from now on, or NULL: in the stream itself.  When this returns, nobody uses the place
+ * that was counted in before. */
+void wsd_stream_count_into(wsd_stream *s, wsd_traffic *place);
 /* Leave the connection; the descriptor is still the caller's and is closed right after. */
 void wsd_stream_close(wsd_stream *s, bool reset);
 /* Before a fork: the child will hold the end too. */

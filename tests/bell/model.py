@@ -457,7 +457,8 @@ class Model:
 
         def eaten(v: list, t: int, then: str) -> str:
             v[t + EAT], v[t + THEN] = 0, ""
-            return {"consumed": consumed, "rested": rested, "checked": checked, "paid": paid}[then](v, t)
+            ends = {"consumed": consumed, "rested": rested, "checked": checked, "paid": paid}
+            return ends[then](v, t)
 
         def eat_step(v: list, t: int) -> str | None:
             if v[SOCKET]:

@@ -79,9 +79,7 @@ def fork_pair(child: Any, ring: int = 4096) -> tuple[End, int]:
             native.after_fork_child()
             ours.close()
             adopted = native.Segment.adopt(segment.fileno())
-            stream = native.Stream.attach(
-                adopted, slot, segment.generation(slot), theirs.fileno()
-            )
+            stream = native.Stream.attach(adopted, slot, segment.generation(slot), theirs.fileno())
             child(End(stream, theirs))
             status = 0
         except BaseException:

@@ -311,7 +311,11 @@ def check_other_threads_may_close() -> None:
         a, b = switched()
         stream = native.table_lookup(b.fileno())
         results: list[Any] = []
-        thread = threading.Thread(target=lambda: results.append(outcome(lambda b=b: b.recv(1))))
+
+        def read(b: socket.socket = b, results: list[Any] = results) -> None:
+            results.append(outcome(lambda: b.recv(1)))
+
+        thread = threading.Thread(target=read)
         thread.start()
         time.sleep(0.002)
         native.table_drop(b.fileno())

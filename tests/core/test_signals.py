@@ -61,8 +61,7 @@ def test_an_exception_of_the_handler_ends_the_wait(name: str, seconds: float) ->
             a.stream.send(b"x" * RING, 0)
     for _ in range(1 if seconds > 0.01 else 100):
         with pytest.raises(InterruptedByTestError), alarm(seconds, interrupt):
-            WAITS[name](a)
-            pytest.fail("nobody sent anything")
+            WAITS[name](a)  # nobody sends anything
         if is_for_reading(name):
             assert not a.readable()
             b.stream.send(b"!", 0)
@@ -117,8 +116,7 @@ def test_while_another_thread_waits_the_main_thread_gets_it() -> None:
     waiter = threading.Thread(target=lambda: got.append(a.stream.recv(10)))
     waiter.start()
     with pytest.raises(InterruptedByTestError), alarm(0.02, interrupt):
-        while True:
-            time.sleep(0.01)
+        time.sleep(30)
     assert not got
     b.stream.send(b"x", 0)
     waiter.join()
@@ -133,7 +131,6 @@ def test_keyboard_interrupt() -> None:
     try:
         with pytest.raises(KeyboardInterrupt):
             a.stream.recv(1)
-            time.sleep(1)
     finally:
         timer.join()
         signal.signal(signal.SIGINT, before)

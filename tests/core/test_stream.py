@@ -26,7 +26,8 @@ def test_what_an_end_says_of_itself() -> None:
     assert a.stream.state == b.stream.state == native.ATTACHED
     assert a.stream.generation == b.stream.generation == 1
     assert a.stream.fd == a.bell.fileno()
-    assert not (a.stream.closed or a.stream.reset or a.stream.ended or a.stream.write_ended)
+    for name in ("closed", "reset", "ended", "write_ended"):
+        assert getattr(a.stream, name) is False
     assert a.stream.strict is False
     a.stream.strict = True
     assert a.stream.strict is True

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import mmap
 import os
 import signal
 import socket
@@ -123,7 +124,7 @@ def test_threads_share_an_end(limit: float | None) -> None:
 
 
 def test_big_copies_leave_the_interpreter_to_others() -> None:
-    """Both ends in one process: the sender's copy is too big for the ring, the receiver must run."""
+    """Both ends in one process: what is sent is too big for the ring, so the receiver must run."""
     a, b = make_pair(ring=1 << 16)
     data = os.urandom(5_000_000)
 
@@ -139,6 +140,40 @@ def test_big_copies_leave_the_interpreter_to_others() -> None:
         digest.update(piece)
     finished(thread)
     assert digest.digest() == hashlib.sha256(data).digest()
+
+
+def test_counting_may_end_while_a_thread_moves_bytes() -> None:
+    """The buffer that was lent may be unmapped right after count_alone(): nobody writes to it."""
+    a, b = make_pair(ring=1 << 20)
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            try:
+                a.stream.send(bytes(200_000), 0)
+            except BlockingIOError:
+                pass
+
+    def receive() -> None:
+        while not stop.is_set():
+            try:
+                b.stream.recv(200_000, 0)
+            except BlockingIOError:
+                pass
+
+    threads = [in_thread(send), in_thread(receive)]
+    total = 0
+    for _ in range(300):
+        for end in (a, b):
+            with mmap.mmap(-1, 4096) as lent:
+                end.stream.count_into(lent)
+                end.stream.count_alone()
+                total += int.from_bytes(lent[:8], "little")
+    stop.set()
+    for thread, outcome in threads:
+        finished(thread)
+        assert outcome == [None]
+    assert total
 
 
 def fork(child: Callable[[], None], *shared: End) -> int:

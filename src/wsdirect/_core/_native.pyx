@@ -91,7 +91,6 @@ cdef extern from "wsd_stream.h":
         uint32_t generation
         uint64_t size
         uint64_t offer_deadline
-        wsd_traffic own_traffic
         wsd_traffic *traffic
     int WSD_PEEK
     int WSD_EXACT
@@ -116,6 +115,7 @@ cdef extern from "wsd_stream.h":
     int wsd_stream_shutdown(wsd_stream *, int how)
     void wsd_stream_close(wsd_stream *, bint reset)
     void wsd_stream_forked(wsd_stream *)
+    void wsd_stream_count_into(wsd_stream *, wsd_traffic *place)
 
 
 cdef extern from "wsd_message.h":
@@ -334,7 +334,8 @@ cdef class Stream:
 
     def __dealloc__(self):
         if self._stream != NULL:
-            self._stream.traffic = &self._stream.own_traffic
+            if self._counting:
+                wsd_stream_count_into(self._stream, NULL)
             wsd_stream_release(self._stream)
         if self._counting:
             PyBuffer_Release(&self._counters)
@@ -569,10 +570,7 @@ cdef class Stream:
         if view.len < <Py_ssize_t>sizeof(wsd_traffic) or <uintptr_t>view.buf % sizeof(uint64_t):
             PyBuffer_Release(&view)
             raise ValueError("counters need 16 aligned bytes")
-        cdef wsd_traffic *place = <wsd_traffic *>view.buf
-        place.sent += self._stream.traffic.sent
-        place.received += self._stream.traffic.received
-        self._stream.traffic = place
+        wsd_stream_count_into(self._stream, <wsd_traffic *>view.buf)
         if self._counting:
             PyBuffer_Release(&self._counters)
         self._counters = view
@@ -582,8 +580,7 @@ cdef class Stream:
         """Stop counting into the buffer given to count_into()."""
         if not self._counting:
             return
-        self._stream.own_traffic = self._stream.traffic[0]
-        self._stream.traffic = &self._stream.own_traffic
+        wsd_stream_count_into(self._stream, NULL)
         PyBuffer_Release(&self._counters)
         self._counting = False
 

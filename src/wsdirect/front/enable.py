@@ -8,7 +8,7 @@ from wsdirect import reasons, settings
 from wsdirect._core import missing, native
 from wsdirect.front import grafts
 from wsdirect.switch import policy
-from wsdirect.switch.say import say
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def graft_module(name: str) -> None:
     how = _GRAFTS.get(name)
     if how is None or native is None:
         if native is None:
-            say("error", f"{missing}; connections stay on TCP")
+            tell_once("error", f"{missing}; connections stay on TCP")
         return
     how(sys.modules[name])
 
@@ -119,7 +119,7 @@ def _other_patcher() -> str | None:
 def _graft_socket(socket: Any) -> None:
     other = _other_patcher()
     if other is not None:
-        say("error", f"{other} has patched the socket module: connections stay on TCP")
+        tell_once("error", f"{other} has patched the socket module: connections stay on TCP")
         return
     from wsdirect import status
     from wsdirect.front import descriptors, pollers, processes, sockets

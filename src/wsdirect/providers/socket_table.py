@@ -12,8 +12,8 @@ from collections import deque
 from enum import IntEnum
 from itertools import count
 
-from wsdirect.providers.telling import tell
 from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

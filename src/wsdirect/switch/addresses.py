@@ -7,8 +7,6 @@ A socket of family AF_INET6 shows an IPv4 peer as ::ffff:1.2.3.4; for the switch
 from __future__ import annotations
 
 import _socket
-import errno
-import time
 
 from wsdirect.spi import native
 
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
 AF_INET = _socket.AF_INET
 AF_INET6 = _socket.AF_INET6
 MAPPED = "::ffff:"
-KNOWN_FOR = 1.0  # seconds that an answer of is_local() is believed
-
-_local: dict[str, tuple[bool, float]] = {}
 
 
 def endpoint_of(sockaddr: tuple[Any, ...]) -> Endpoint | None:
@@ -70,28 +65,6 @@ def spi_family(host: str) -> int:
 def is_wildcard(host: str) -> bool:
     """Whether this stands for every address of the host."""
     return host in ("0.0.0.0", "::")
-
-
-def is_local(host: str) -> bool:
-    """Whether this host has that address; asked of the kernel at most once a second each."""
-    if host.startswith("127.") or host == "::1":
-        return True
-    now = time.monotonic()
-    known = _local.get(host)
-    if known is not None and known[1] > now:
-        return known[0]
-    probe = _socket.socket(family_of(host), _socket.SOCK_DGRAM)
-    try:
-        probe.bind((host, 0))
-        answer = True
-    except OSError as error:
-        answer = error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL)
-    finally:
-        probe.close()
-    if len(_local) > 1000:
-        _local.clear()
-    _local[host] = answer, now + KNOWN_FOR
-    return answer
 
 
 def source_for(host: str) -> str:

@@ -19,7 +19,7 @@ from wsdirect.switch.connection import Connection, move_descriptor, peer_pid_of
 from wsdirect.switch.options import carried
 from wsdirect.switch.ports import Lease, pool
 from wsdirect.switch.routes import Route, route_to
-from wsdirect.switch.say import say
+from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,11 +89,7 @@ def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
             pool.release(lease)
         # a provider of ours says why in the switch's terms; of others, the code must do
         reason: Reason = getattr(error, "reason", None) or reasons.PROVIDER_FAILED
-        say(
-            "debug",
-            f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}",
-            once=False,
-        )
+        tell("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}")
         return reason
     _adopt(sock, route, stream, local, endpoint, lease)
     return reasons.SWITCHED

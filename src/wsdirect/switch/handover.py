@@ -17,7 +17,7 @@ from wsdirect.switch import addresses
 from wsdirect.switch.connection import Connection, connections, move_descriptor, note_plain
 from wsdirect.switch.options import put
 from wsdirect.switch.ports import pool
-from wsdirect.switch.say import say
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def move_to_tcp(fd: int) -> None:
             tcp.close()
             raise
         _replace(connection, tcp)
-        say(
+        tell_once(
             "info",
             f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}",
         )

@@ -30,7 +30,7 @@ from wsdirect.switch.connection import (
 )
 from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.routes import Route, listening_route
-from wsdirect.switch.say import say
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Listener:
         try:
             self.route.provider.WSPCloseSocket(self.san)
         except WSAError as error:
-            say("debug", f"closing a SAN listener: {error}")
+            tell_once("debug", f"closing a SAN listener: {error}")
         for stream, _, _ in self._waiting:
             stream.close(True)
             os.close(stream.fd)
@@ -255,7 +255,7 @@ def accepting(fd: int) -> Listener | None:
         try:
             made = _make(fd, private)
         except (OSError, ValueError) as error:
-            say("info", f"listener on descriptor {fd} accepts TCP only: {error}")
+            tell_once("info", f"listener on descriptor {fd} accepts TCP only: {error}")
             made = None
         if made is None:
             private.detach()

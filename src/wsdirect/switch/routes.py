@@ -5,12 +5,13 @@ from __future__ import annotations
 from _thread import RLock
 
 from wsdirect import reasons, settings
+from wsdirect.locality import is_local
 from wsdirect.spi import catalog
 from wsdirect.spi.native import NativeStream, native_stream_of
 from wsdirect.spi.provider import ServiceProvider
 from wsdirect.spi.structures import WSAPROTOCOL_INFOW
 from wsdirect.spi.upcalls import HandleSpace
-from wsdirect.switch.addresses import is_local
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def _route(name: str) -> Route | None:
             try:
                 _started[name] = Route(name, catalog.load(name))
             except (OSError, LookupError, ImportError) as error:
-                from wsdirect.switch.say import say
-
-                say("error", f"provider {name} cannot be used: {error}")
+                tell_once("error", f"provider {name} cannot be used: {error}")
         return _started[name]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from _socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, socket
-from time import monotonic
+from _socket import AF_INET, SOCK_CLOEXEC, SOCK_RAW, socket
 
+from wsdirect import locality
 from wsdirect.providers.shm.names import Host, host_of, parse_host
 
 TYPE_CHECKING = False
@@ -14,48 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["is_local", "local_addresses"]
 
-_REMEMBERED: Final = 1.0  # seconds
-_MOST: Final = 4096
-_known: dict[Host, tuple[bool, float]] = {}
-
 
 def is_local(host: Host) -> bool:
-    """Whether an address is one of this host's; the answer may be a second old.
-
-    Link-local IPv6 addresses do not count: without the interface they say too little.
-    """
-    packed = host.packed
-    if host.v4 and packed[12] == 127:
-        return True
-    found = _known.get(host)
-    now = monotonic()
-    if found is not None and now < found[1]:
-        return found[0]
-    if len(_known) >= _MOST:
-        _known.clear()
-    local = not host.wildcard and _routes_to_itself(host)
-    _known[host] = (local, now + _REMEMBERED)
-    return local
-
-
-def _routes_to_itself(host: Host) -> bool:
-    """For an address of its own, and no other, the kernel sends from that same address.
-
-    Asked by connecting a UDP socket, which sends nothing.  (Trying to bind the address would also
-    succeed for foreign ones where net.ipv4.ip_nonlocal_bind is set.)
-    """
-    family = AF_INET if host.v4 else AF_INET6
-    try:
-        probe = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
-    except OSError:  # no such family here
-        return False
-    try:
-        probe.connect((host.text, 9))
-        return bool(probe.getsockname()[0] == host.text)
-    except OSError:
-        return False
-    finally:
-        probe.close()
+    """Whether an address is one of this host's; the answer may be a second old."""
+    return not host.wildcard and locality.is_local(host.text)
 
 
 _AF_NETLINK: Final = 16

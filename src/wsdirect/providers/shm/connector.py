@@ -31,7 +31,7 @@ from wsdirect.providers.shm.names import (
     pack_offer,
 )
 from wsdirect.providers.shm.peers import is_trusted, peer_of
-from wsdirect.providers.telling import tell_once
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

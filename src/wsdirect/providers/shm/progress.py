@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 
-from wsdirect.providers.telling import tell
+from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What providers tell on standard error, as WSDIRECT_LOG asks for."""
+"""What is told on standard error, as WSDIRECT_LOG asks for."""
 
 from __future__ import annotations
 
