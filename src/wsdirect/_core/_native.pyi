@@ -176,11 +176,16 @@ def before_fork() -> None:
     """Count one more holder of every end: the parent may close before the child has started."""
 
 def after_fork_child() -> None: ...
-def socket_methods(socket_type: type, on_unattached: Callable[[int], None]) -> dict[str, Any]:
+def socket_methods(
+    socket_type: type,
+    on_unattached: Callable[[int], None],
+    on_passing: Callable[[Any], None] | None = None,
+) -> dict[str, Any]:
     """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
 
     `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time:
-    it moves the connection to TCP under the same descriptor, or raises.
+    it moves the connection to TCP under the same descriptor, or raises.  `on_passing(ancillary)`
+    is called when a socket that is not switched is about to send ancillary data; it may raise.
     """
 
 def set_spin_limit(microseconds: float | None) -> None:

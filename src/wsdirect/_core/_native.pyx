@@ -147,7 +147,7 @@ cdef extern from "waiting.h":
 
 
 cdef extern from "socketmethods.h":
-    object wsdpy_socket_methods(object socket_type, object on_unattached)
+    object wsdpy_socket_methods(object socket_type, object on_unattached, object on_passing)
 
 
 cdef extern from "guard.h":
@@ -645,13 +645,14 @@ def after_fork_child():
     wsd_tid_reset()
 
 
-def socket_methods(socket_type, on_unattached):
+def socket_methods(socket_type, on_unattached, on_passing=None):
     """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
 
     `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time: it
-    moves the connection to TCP under the same descriptor, or raises.
+    moves the connection to TCP under the same descriptor, or raises.  `on_passing(ancillary)` is
+    called when a socket that is not switched is about to send ancillary data; it may raise.
     """
-    return wsdpy_socket_methods(socket_type, on_unattached)
+    return wsdpy_socket_methods(socket_type, on_unattached, on_passing)
 
 
 def guard(original, handler):

@@ -26,6 +26,7 @@ static original originals[METHODS] = {
     {"sendall", NULL, NULL}, {"sendmsg", NULL, NULL},
 };
 static PyObject *unattached_callback;
+static PyObject *passing_callback;
 
 static PyObject *call_original(int which, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
@@ -546,9 +547,23 @@ static int check_address(PyObject *address)
     return -1;
 }
 
+/* Ancillary data of another socket may carry the descriptor of a switched connection: the front
+ * looks at it, and raises if that cannot be done. */
+static int let_pass(PyObject *ancillary)
+{
+    if (passing_callback == NULL || passing_callback == Py_None)
+        return 0;
+    PyObject *checked = PyObject_CallOneArg(passing_callback, ancillary);
+    Py_XDECREF(checked);
+    return checked ? 0 : -1;
+}
+
 static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     wsd_stream *stream = stream_of(self);
+    if (!stream && n > 1 && (PyList_CheckExact(args[1]) || PyTuple_CheckExact(args[1])) &&
+        PySequence_Fast_GET_SIZE(args[1]) > 0 && let_pass(args[1]) < 0)
+        return NULL;
     if (WSD_LIKELY(!stream) || n < 1 || n > 4)
         return call_original(SENDMSG, self, args, n, NULL);
     int msg_flags = n > 2 ? int_of(args[2]) : 0;
@@ -577,7 +592,7 @@ static PyMethodDef methods[] = {
     {"sendmsg", (PyCFunction)(void (*)(void))method_sendmsg, METH_FASTCALL, NULL},
 };
 
-PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached)
+PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached, PyObject *on_passing)
 {
     if (!PyType_Check(socket_class) || ((PyTypeObject *)socket_class)->tp_base == NULL) {
         PyErr_SetString(PyExc_TypeError, "socket_methods() takes the class socket.socket");
@@ -606,6 +621,8 @@ PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached)
     layout_is_known = probe_layout(socket_type);
     Py_INCREF(on_unattached);
     Py_XSETREF(unattached_callback, on_unattached);
+    Py_INCREF(on_passing);
+    Py_XSETREF(passing_callback, on_passing);
     return result;
 failed:
     Py_DECREF(result);

@@ -5,8 +5,10 @@ multiprocessing's connections, CGI servers and others use a socket's descriptor 
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
+import struct
 
 from wsdirect._core import native
 from wsdirect.front.sockets import released
@@ -25,6 +27,7 @@ _os_closerange = os.closerange
 _os_dup = os.dup
 _os_dup2 = os.dup2
 _os_read = os.read
+RIGHTS = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 SENDFILE_CHUNK = 1 << 18  # bytes read from the file at a time
 
 
@@ -142,6 +145,25 @@ def socket_dup(original: Callable[[int], int]) -> Callable[[int], int]:
         return made
 
     return dup
+
+
+def passing(ancillary: Any) -> None:
+    """Descriptors are about to be sent to another process (SCM_RIGHTS).
+
+    A switched connection cannot go with its descriptor alone: what receives it would read the bell.
+    Raises OSError (EOPNOTSUPP), which is clearer than a peer that waits for ever.
+    """
+    for item in ancillary:
+        if not isinstance(item, tuple) or len(item) != 3 or item[:2] != RIGHTS:
+            continue
+        raw = memoryview(item[2]).cast("B")
+        numbers = struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+        if any(number in connections for number in numbers):
+            raise OSError(
+                errno.EOPNOTSUPP,
+                "a switched connection cannot be passed to another process; keep its address on "
+                "TCP with WSDIRECT_EXCLUDE",
+            )
 
 
 def grafts() -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _graft_socket(socket: Any) -> None:
     now = settings.current()
     native.set_spin_limit(now.spin_us)
     cls = socket.socket
-    methods = native.socket_methods(cls, handover.move_to_tcp)
+    methods = native.socket_methods(cls, handover.move_to_tcp, descriptors.passing)
     sockets.self_recv = methods["recv"]
     sockets.self_recv_into = methods["recv_into"]
     sockets.self_send = methods["send"]
