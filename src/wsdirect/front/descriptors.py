@@ -12,7 +12,7 @@ import struct
 
 from wsdirect._core import native
 from wsdirect.front.sockets import released
-from wsdirect.switch import listen
+from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections, plain
 
 TYPE_CHECKING = False
@@ -97,14 +97,14 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
 
 def close(fd: int) -> None:
     """os.close: ends what hangs on the descriptor."""
-    if fd in connections or fd in plain or fd in listen.listening:
+    if fd in connections or fd in plain or fd in listeners.listening:
         released(fd)
     _os_close(fd)
 
 
 def closerange(fd_low: int, fd_high: int, /) -> None:
     """os.closerange."""
-    for fd in [*connections, *plain, *listen.listening]:
+    for fd in [*connections, *plain, *listeners.listening]:
         if fd_low <= fd < fd_high:
             released(fd)
     _os_closerange(fd_low, fd_high)
@@ -132,8 +132,8 @@ def share(fd: int, made: int) -> None:
     known = connections.get(fd)
     if known is not None:
         known.bind(made)
-    elif fd in listen.listening:
-        listen.listening.add(made)
+    elif fd in listeners.listening:
+        listeners.listening.add(made)
 
 
 def socket_dup(original: Callable[[int], int]) -> Callable[[int], int]:

@@ -62,9 +62,9 @@ def disable() -> None:
     policy.switching = False
     if native is None:
         return
-    from wsdirect.switch import listen
+    from wsdirect.switch import listeners
 
-    listen.close_all()
+    listeners.close_all()
     if not native.table_fds():
         grafts.undo()
 
@@ -123,13 +123,12 @@ def _graft_socket(socket: Any) -> None:
         return
     from wsdirect import status
     from wsdirect.front import descriptors, pollers, processes, sockets
-    from wsdirect.switch import handover
 
     assert native is not None
     now = settings.current()
     native.set_spin_limit(now.spin_us)
     cls = socket.socket
-    methods = native.socket_methods(cls, handover.move_to_tcp, descriptors.passing)
+    methods = native.socket_methods(cls, pollers.expired, descriptors.passing)
     sockets.self_recv = methods["recv"]
     sockets.self_recv_into = methods["recv_into"]
     sockets.self_send = methods["send"]
@@ -156,7 +155,6 @@ def _graft_socket(socket: Any) -> None:
     if pollers.offers.add not in sockets.began:
         sockets.began.append(pollers.offers.add)
         sockets.began.append(pollers.moved)
-        handover.moved.append(pollers.moved)
     processes.register()
     native.count_process_into(status.page().counters)
     policy.switching = True

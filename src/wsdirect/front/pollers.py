@@ -12,14 +12,15 @@ import select as select_module
 import time
 
 from wsdirect._core import native
-from wsdirect.switch import listen
+from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections
-from wsdirect.switch.handover import move_to_tcp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from wsdirect.switch.listen import Listener
 
 POLLIN, POLLOUT, POLLHUP, POLLERR = (
     select_module.POLLIN,
@@ -67,10 +68,18 @@ def nearest_deadline() -> float | None:
             continue
         if time.monotonic() >= due:
             offers.discard(fd)
-            move_to_tcp(fd)
+            expired(fd)
         elif nearest is None or due < nearest:
             nearest = due
     return nearest
+
+
+def expired(fd: int) -> None:
+    """Nobody took the offer of this connection: it goes on over TCP; OSError if it cannot."""
+    from wsdirect.switch.handover import move_to_tcp  # rarely needed, so loaded late
+
+    for changed in move_to_tcp(fd):
+        moved(changed)
 
 
 def _capped(seconds: float | None, nearest: float | None) -> float | None:
@@ -87,7 +96,7 @@ def refused(fd: int) -> bool:
     assert native is not None
     if known is None or known.stream.state == native.ATTACHED:
         return False
-    move_to_tcp(fd)
+    expired(fd)
     return fd not in connections
 
 
@@ -137,21 +146,21 @@ def _number(item: Any) -> int:
 
 def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) -> Any:
     """select.select, which also knows switched sockets."""
-    if not connections and not listen.listening:
+    if not connections and not listeners.listening:
         return _select(rlist, wlist, xlist, timeout)
     rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         nearest = nearest_deadline() if offers else None
-        extra: dict[int, tuple[Any, listen.Listener]] = {}
+        extra: dict[int, tuple[Any, Listener]] = {}
         ready_r, ready_w = [], []
         for item in rlist:
             fd = _number(item)
             if fd in connections:
                 if look(fd, POLLIN):
                     ready_r.append(item)
-            elif fd in listen.listening or fd in listen.listeners:
-                listener = listen.accepting(fd)
+            elif fd in listeners.listening or fd in listeners.listeners:
+                listener = listeners.accepting(fd)
                 if listener is not None and listener.has_waiting:
                     ready_r.append(item)
                 elif listener is not None:
@@ -217,9 +226,9 @@ class Grafts:
         """`fd` is registered with `mask` now: see to its SAN side."""
         watch = self.watch(poller)
         watch.masks[fd] = mask
-        if fd not in listen.listening and fd not in listen.listeners:
+        if fd not in listeners.listening and fd not in listeners.listeners:
             return
-        listener = listen.accepting(fd) if mask & POLLIN else None
+        listener = listeners.accepting(fd) if mask & POLLIN else None
         wanted = {listener.san_fd} if listener is not None else set()
         for san, owner in list(watch.sans.items()):
             if owner == fd and san not in wanted:
@@ -255,7 +264,7 @@ class Grafts:
         found = {}
         assert native is not None
         for owner in set(watch.sans.values()):
-            listener = listen.listeners.get(owner)
+            listener = listeners.listeners.get(owner)
             if listener is not None and listener.has_waiting and watch.masks.get(owner, 0) & POLLIN:
                 found[owner] = POLLIN
         for fd in native.unannounced():
@@ -276,7 +285,7 @@ class Grafts:
         for fd, events in got:
             owner = watch.sans.get(fd)
             if owner is not None:
-                listener = listen.listeners.get(owner)
+                listener = listeners.listeners.get(owner)
                 if events & POLLIN and listener is not None and listener.ready():
                     seen[owner] = seen.get(owner, 0) | POLLIN
                 continue

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from wsdirect._core import native
 from wsdirect.front import pollers
-from wsdirect.switch import connection, listen
+from wsdirect.switch import connection, listeners
 from wsdirect.switch.ports import pool
 
+WITH_LOCKS = ("wsdirect.switch.routes", "wsdirect.switch.handover")  # if they are loaded
 _registered = False
 
 
 def _before() -> None:
     assert native is not None
     native.before_fork()
-    listen.before_fork()
+    listeners.before_fork()
 
 
 def _in_child() -> None:
     assert native is not None
     native.after_fork_child()
-    listen.close_all()
+    listeners.after_fork_child()
     pool.forget()
     pollers.after_fork_child()
     connection.after_fork_child()
+    for name in WITH_LOCKS:
+        module = sys.modules.get(name)
+        if module is not None:
+            module.after_fork_child()
 
 
 def register() -> None:

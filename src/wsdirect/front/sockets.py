@@ -11,8 +11,7 @@ import errno
 import os
 
 from wsdirect import reasons, settings
-from wsdirect.switch import addresses, connection, listen
-from wsdirect.switch.connect import is_fresh, try_switch
+from wsdirect.switch import addresses, connection, listeners
 from wsdirect.switch.connection import connections, forget, note_plain, plain
 
 TYPE_CHECKING = False
@@ -73,6 +72,8 @@ def _switch_or_not(sock: Any, address: Any) -> tuple[Any, bool]:
         raise _failure(errno.EISCONN)
     if fd < 0 or not _is_tcp(sock):
         return address, False
+    from wsdirect.switch.connect import is_fresh, try_switch  # with the first connect, not before
+
     numeric = _numeric(sock, address)
     if numeric is None or not is_fresh(sock):
         return address, False
@@ -123,16 +124,16 @@ def listen_(self: Any, *args: Any) -> None:
     """Listen; the SAN listener follows with the first accept."""
     base.listen(self, *args)
     if _is_tcp(self):
-        listen.listening.add(base.fileno(self))
+        listeners.listening.add(base.fileno(self))
 
 
 def _accept(self: Any) -> tuple[int, Any]:
     """The next connection, switched or TCP."""
     fd = base.fileno(self)
-    listener = listen.accepting(fd) if fd >= 0 and _is_tcp(self) else None
+    listener = listeners.accepting(fd) if fd >= 0 and _is_tcp(self) else None
     if listener is not None:
         return listener.accept(base.gettimeout(self))
-    listen.blocking_again(fd)
+    listeners.blocking_again(fd)
     accepted: tuple[int, Any] = base._accept(self)  # type: ignore[attr-defined]
     forget(accepted[0])
     return accepted
@@ -170,7 +171,7 @@ def setsockopt(self: Any, *args: Any) -> None:
     known = connections.get(fd)
     if known is None:
         base.setsockopt(self, *args)
-        listener = listen.listeners.get(fd)
+        listener = listeners.listeners.get(fd)
         if listener is not None:
             listener.options_changed()
     elif len(args) < 3 or not isinstance(args[0], int) or not isinstance(args[1], int):
@@ -272,8 +273,8 @@ def released(fd: int) -> None:
         known.release(fd)
     elif fd in plain:
         connection.forget_plain(fd)
-    if fd in listen.listening or fd in listen.listeners:
-        listen.close_listener(fd)
+    if fd in listeners.listening or fd in listeners.listeners:
+        listeners.close_listener(fd)
 
 
 def make_real_close(original: Callable[..., None]) -> Callable[..., None]:
@@ -290,7 +291,7 @@ def make_real_close(original: Callable[..., None]) -> Callable[..., None]:
 
 def __del__(self: Any) -> None:
     fd = base.fileno(self)
-    if fd >= 0 and (fd in connections or fd in plain or fd in listen.listening):
+    if fd >= 0 and (fd in connections or fd in plain or fd in listeners.listening):
         released(fd)
     base.__del__(self)  # type: ignore[attr-defined]
 
@@ -304,10 +305,10 @@ def make_init(original: Callable[..., None]) -> Callable[..., None]:
         if fileno is None:
             original(self, family, type, proto)
             fd = base.fileno(self)
-            if fd in connections or fd in plain or fd in listen.listening:
+            if fd in connections or fd in plain or fd in listeners.listening:
                 # closed behind our back (by C code): the number is all they have in common
                 forget(fd)
-                listen.close_listener(fd)
+                listeners.close_listener(fd)
             return
         known = connections.get(fileno) if isinstance(fileno, int) else None
         if known is not None:

@@ -22,8 +22,7 @@ from _thread import RLock
 from time import monotonic
 
 from wsdirect._core import native
-from wsdirect.front import grafts
-from wsdirect.switch import handover
+from wsdirect.front import grafts, pollers
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
@@ -89,7 +88,7 @@ def _transfer(sock: Any, receiving: bool, buffer: memoryview, limit: Limit) -> i
             moved: int = move(buffer, limit.left(), flags)
             return moved
         except native.Unattached:
-            handover.move_to_tcp(fd)
+            pollers.expired(fd)
         except BlockingIOError:
             if not limit.waits:
                 raise

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import _socket
 
-from wsdirect.spi import native
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -59,7 +57,11 @@ def family_of(host: str) -> int:
 
 def spi_family(host: str) -> int:
     """The same in the SPI's numbers."""
-    return native.AF_INET6 if ":" in host else AF_INET
+    from wsdirect.spi.native import (
+        AF_INET6,  # loads a good part of the SPI: not before it is needed
+    )
+
+    return AF_INET6 if ":" in host else AF_INET
 
 
 def is_wildcard(host: str) -> bool:

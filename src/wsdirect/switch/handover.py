@@ -15,30 +15,24 @@ from _thread import RLock
 from wsdirect import reasons
 from wsdirect.switch import addresses
 from wsdirect.switch.connection import Connection, connections, move_descriptor, note_plain
-from wsdirect.switch.options import put
 from wsdirect.switch.ports import pool
 from wsdirect.telling import tell_once
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 CONNECT_TIMEOUT = 30.0  # seconds; the peer is on this host
 
-moved: list[Callable[[int], None]] = []
-"""Called with each descriptor that stands for something else now: pollers must register it anew."""
 _lock = RLock()
 
 
-def move_to_tcp(fd: int) -> None:
+def move_to_tcp(fd: int) -> list[int]:
     """Move the connection on this descriptor to TCP, unless its peer has attached meanwhile.
 
+    Returns the descriptors that stand for another socket now: pollers must register them anew.
     OSError as connect() raises it, when TCP cannot reach the peer either.
     """
     with _lock:
         connection = connections.get(fd)
         if connection is None or not connection.stream.revoke():
-            return
+            return []
         expired = connection.stream.offer_deadline
         late = expired is not None and time.monotonic() >= expired
         reason = reasons.OFFER_EXPIRED if late else reasons.REFUSED_BY_PEER
@@ -46,21 +40,20 @@ def move_to_tcp(fd: int) -> None:
         try:
             tcp.settimeout(CONNECT_TIMEOUT)
             tcp.connect(connection.shown_peer())
-            for (level, name), value in connection.options.values.items():
-                if (level, name) not in ((_socket.SOL_SOCKET, _socket.SO_SNDBUF),):
-                    put(tcp, level, name, value)
+            connection.options.apply_to(tcp)
             tcp.sendall(connection.stream.pending_out())
             if connection.stream.write_ended:
                 tcp.shutdown(_socket.SHUT_WR)
         except BaseException:
             tcp.close()
             raise
-        _replace(connection, tcp)
+        fds = _replace(connection, tcp)
         tell_once(
             "info",
             f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}",
         )
         note_plain(fd, connection.role, reason, connection.local, connection.peer)
+        return fds
 
 
 def _tcp_socket(connection: Connection) -> _socket.socket:
@@ -78,7 +71,7 @@ def _tcp_socket(connection: Connection) -> _socket.socket:
     return _socket.socket(connection.family, _socket.SOCK_STREAM)
 
 
-def _replace(connection: Connection, tcp: _socket.socket) -> None:
+def _replace(connection: Connection, tcp: _socket.socket) -> list[int]:
     fds = list(connection.fds)
     connection.leave(fds)
     source = tcp.detach()
@@ -87,6 +80,10 @@ def _replace(connection: Connection, tcp: _socket.socket) -> None:
     move_descriptor(source, fds[0])
     # The stream is not closed: its descriptor number is TCP's now, and a thread that still waits on
     # it must learn that the offer was revoked, not that the socket was closed.
-    for fd in fds:
-        for tell in moved:
-            tell(fd)
+    return fds
+
+
+def after_fork_child() -> None:
+    """Another thread of the parent may have held the lock."""
+    global _lock
+    _lock = RLock()

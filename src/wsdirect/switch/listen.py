@@ -12,7 +12,6 @@ import errno
 import os
 import select
 import time
-from _thread import RLock
 from collections import deque
 
 from wsdirect import reasons, settings, status
@@ -22,12 +21,11 @@ from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
 from wsdirect.switch import addresses, policy
 from wsdirect.switch.connection import (
     Connection,
-    borrowed,
     forget,
-    forget_plain,
     note_plain,
     peer_pid_of,
 )
+from wsdirect.switch.listeners import listeners, new_poll, register, unblocked, wait
 from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.routes import Route, listening_route
 from wsdirect.telling import tell_once
@@ -41,18 +39,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024  # the TCP listener's own backlog is not to be read back
 
-# The originals: the front grafts the module's function and the type's methods.
-_poll = select.poll
-_register = type(_poll()).register
-_wait = type(_poll()).poll
 _accept = _socket.socket._accept  # type: ignore[attr-defined]
-_lock = RLock()
-
-listening: set[int] = set()
-"""Descriptors on which this process called listen(), or that it has found to listen."""
-listeners: dict[int, Listener] = {}
-"""Those that also accept switched connections, by descriptor of the TCP listener."""
-_unblocked: set[int] = set()  # listeners that we made non-blocking, though the program did not
 
 
 class Listener:
@@ -181,7 +168,7 @@ class Listener:
         """A waiting TCP connection, without blocking, or None."""
         if os.get_blocking(self.fd):
             # Another process may take the connection that we were told of: never wait in accept.
-            _unblocked.add(self.fd)
+            unblocked.add(self.fd)
             os.set_blocking(self.fd, False)
         try:
             fd, peer = _accept(self.private)
@@ -205,10 +192,10 @@ class Listener:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("timed out")
-            poller = _poll()
-            _register(poller, self.fd, select.POLLIN)
-            _register(poller, self.san_fd, select.POLLIN)
-            _wait(poller, None if left is None else max(1, int(left * 1000 + 0.999)))
+            poller = new_poll()
+            register(poller, self.fd, select.POLLIN)
+            register(poller, self.san_fd, select.POLLIN)
+            wait(poller, None if left is None else max(1, int(left * 1000 + 0.999)))
             if listeners.get(self.fd) is not self:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
@@ -232,40 +219,11 @@ def _accept_any(request: AcceptRequest) -> int:
     return Condition.CF_ACCEPT
 
 
-def before_fork() -> None:
-    """Count the child in as a holder of what it inherits, and then closes."""
-    for known in listeners.values():
-        for stream in known.streams():
-            stream.share()
+def make(fd: int, private: _socket.socket) -> Listener | None:
+    """The switched side of the TCP listener on `fd`, which `private` is our view of; None: no TCP.
 
-
-def accepting(fd: int) -> Listener | None:
-    """The switched side of a listener that the program accepts on now; None: TCP only."""
-    known = listeners.get(fd)
-    if known is not None or policy.objection() is not None:
-        return known
-    with _lock:
-        known = listeners.get(fd)
-        if known is not None:
-            return known
-        try:
-            private = borrowed(fd)
-        except OSError:
-            return None
-        try:
-            made = _make(fd, private)
-        except (OSError, ValueError) as error:
-            tell_once("info", f"listener on descriptor {fd} accepts TCP only: {error}")
-            made = None
-        if made is None:
-            private.detach()
-            return None
-        forget_plain(fd)
-        listeners[fd] = made
-        return made
-
-
-def _make(fd: int, private: _socket.socket) -> Listener | None:
+    OSError when the provider cannot listen.
+    """
     if private.family not in (addresses.AF_INET, addresses.AF_INET6):
         return None
     if private.type != _socket.SOCK_STREAM or not private.getsockopt(
@@ -276,35 +234,7 @@ def _make(fd: int, private: _socket.socket) -> Listener | None:
     route = listening_route()
     if endpoint is None or route is None or policy.objection_to(endpoint) is not None:
         return None
-    private.settimeout(0.0) if not os.get_blocking(fd) else _own_timeout(fd, private)
-    return Listener(fd, private, route, endpoint)
-
-
-def _own_timeout(fd: int, private: _socket.socket) -> None:
-    _unblocked.add(fd)
+    if os.get_blocking(fd):
+        unblocked.add(fd)
     private.settimeout(0.0)
-
-
-def blocking_again(fd: int) -> None:
-    """Give a listener that is TCP's alone (again) the blocking mode that the program chose."""
-    if fd in _unblocked:
-        _unblocked.discard(fd)
-        os.set_blocking(fd, True)
-
-
-def close_listener(fd: int) -> None:
-    """The descriptor is about to be closed."""
-    listening.discard(fd)
-    _unblocked.discard(fd)
-    known = listeners.get(fd)
-    if known is not None:
-        known.close()
-
-
-def close_all() -> None:
-    """Accept TCP only from now on.
-
-    In a forked child, too: the parent's SAN listeners are not its own; it makes some to accept on.
-    """
-    for known in list(listeners.values()):
-        known.close()
+    return Listener(fd, private, route, endpoint)

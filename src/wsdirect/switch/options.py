@@ -45,6 +45,9 @@ CARRIED = (
     (_socket.IPPROTO_IP, _socket.IP_TOS, 4),
 )
 
+DOUBLED = frozenset({(SOL_SOCKET, _socket.SO_SNDBUF), (SOL_SOCKET, _socket.SO_RCVBUF)})
+"""Options that the kernel doubles when they are set."""
+
 _defaults: dict[int, dict[tuple[int, int], bytes]] = {}
 
 get = _socket.socket.getsockopt
@@ -97,11 +100,15 @@ class Options:
     def _probe(self) -> _socket.socket:
         """A TCP socket with these options; the caller closes it."""
         probe = _socket.socket(self.family, _socket.SOCK_STREAM)
-        for (level, name), value in self.values.items():
-            if (level, name) in ((SOL_SOCKET, _socket.SO_SNDBUF), (SOL_SOCKET, _socket.SO_RCVBUF)):
-                value = struct.pack("=i", struct.unpack("=i", value)[0] // 2)  # the kernel doubles
-            put(probe, level, name, value)
+        self.apply_to(probe)
         return probe
+
+    def apply_to(self, sock: _socket.socket) -> None:
+        """Set all of them on a real TCP socket."""
+        for (level, name), value in self.values.items():
+            if (level, name) in DOUBLED:
+                value = struct.pack("=i", struct.unpack("=i", value)[0] // 2)
+            put(sock, level, name, value)
 
     def set(self, level: int, name: int, *value: Any) -> None:
         """As socket.setsockopt; OSError and TypeError as a TCP socket raises them."""

@@ -71,3 +71,9 @@ def listening_route() -> Route | None:
         if route is not None and route.native is not None:
             return route
     return None
+
+
+def after_fork_child() -> None:
+    """Another thread of the parent may have held the lock."""
+    global _lock
+    _lock = RLock()
