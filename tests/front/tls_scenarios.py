@@ -649,6 +649,14 @@ def dropped_sockets_are_closed():
         return [[str(item.category.__name__) for item in caught], ended[:1] if ended else ended]
 
 
+def wait_until_it_accepts(listener):
+    """Under the switch: a client that comes before the first accept stays on TCP."""
+    known = sys.modules.get("wsdirect.switch.listeners")
+    end = time.monotonic() + 10
+    while known and listener.fileno() not in known.listeners and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 @scenario
 def a_web_server():
     import http.server
@@ -671,6 +679,7 @@ def a_web_server():
     with http.server.ThreadingHTTPServer((HOST, 0), Handler) as server:
         server.socket = server_context().wrap_socket(server.socket, server_side=True)
         serving = Background(server.serve_forever, 0.05)
+        wait_until_it_accepts(server.socket)
         body = os.urandom(300_000)
         url = f"https://localhost:{server.server_address[1]}/"
         with urllib.request.urlopen(url, body, 20, context=client_context()) as answer:
