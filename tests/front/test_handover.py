@@ -211,3 +211,35 @@ print("done")
 """
     )
     assert run(program) == "done\n"
+
+
+@pytest.mark.parametrize("kind", ["SelectSelector", "PollSelector", "EpollSelector"])
+@pytest.mark.parametrize("closes", ["at once", "late"])
+def test_a_poller_leaves_the_error_to_the_socket(kind: str, closes: str):
+    """Nobody takes the offer, and TCP finds nobody either: that is no error of the poller's."""
+    program = (
+        COMMON
+        + f"""
+client.setblocking(False)
+other = socket.socketpair()
+with selectors.{kind}() as selector:
+    selector.register(client, selectors.EVENT_READ)
+    selector.register(other[0], selectors.EVENT_READ)
+    if {closes!r} == "late":
+        from wsdirect.switch import listeners
+        known = listeners.listeners[server.fileno()]
+        TCP = socket.socket(fileno=server.detach())
+        import os
+        os.dup2(other[1].fileno(), TCP.fileno())     # the TCP listener is gone, the SAN's is not
+    else:
+        server.close()
+    ready = [key.fileobj for key, _ in selector.select(20)]
+    assert ready == [client], ready
+    try:
+        client.recv(10)
+    except ConnectionError as error:
+        print(type(error).__name__)
+client.close()
+"""
+    )
+    assert run(program) in ("ConnectionRefusedError\n", "ConnectionResetError\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select as select_module
 import time
+from _socket import SHUT_RDWR
 
 from wsdirect._core import native
 from wsdirect.switch import listeners
@@ -68,7 +69,7 @@ def nearest_deadline() -> float | None:
             continue
         if time.monotonic() >= due:
             offers.discard(fd)
-            expired(fd)
+            expired_while_polled(fd)
         elif nearest is None or due < nearest:
             nearest = due
     return nearest
@@ -80,6 +81,19 @@ def expired(fd: int) -> None:
 
     for changed in move_to_tcp(fd):
         moved(changed)
+
+
+def expired_while_polled(fd: int) -> None:
+    """The same for a poller, which has other sockets to wait for: the error is this socket's own.
+
+    It becomes readable, and its next recv or send tries TCP again and raises what that says.
+    """
+    try:
+        expired(fd)
+    except OSError:
+        known = connections.get(fd)
+        if known is not None:
+            known.stream.shutdown(SHUT_RDWR)
 
 
 def _capped(seconds: float | None, nearest: float | None) -> float | None:
@@ -96,7 +110,7 @@ def refused(fd: int) -> bool:
     assert native is not None
     if known is None or known.stream.state == native.ATTACHED:
         return False
-    expired(fd)
+    expired_while_polled(fd)
     return fd not in connections
 
 
