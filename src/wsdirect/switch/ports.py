@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import os
+from _thread import allocate_lock
 
 from wsdirect.switch.addresses import family_of
 
@@ -47,9 +48,14 @@ class PortPool:
 
     def __init__(self) -> None:
         self._addresses: dict[str, _Address] = {}
+        self._lock = allocate_lock()  # two threads must not find the same port free
 
     def lease(self, host: str, peer: Endpoint) -> Lease:
         """A port of `host` that has no connection of ours to `peer`; OSError as bind raises it."""
+        with self._lock:
+            return self._lease(host, peer)
+
+    def _lease(self, host: str, peer: Endpoint) -> Lease:
         address = self._addresses.get(host)
         if address is None:
             address = self._addresses.setdefault(host, _Address())
@@ -88,8 +94,12 @@ class PortPool:
 
         Returns a descriptor that the caller owns, or -1 if the port was not kept.
         """
-        address = self._addresses.get(lease.host)
         self.release(lease)
+        with self._lock:
+            return self._withdraw(lease)
+
+    def _withdraw(self, lease: Lease) -> int:
+        address = self._addresses.get(lease.host)
         if address is None:
             return -1
         for index, (port, bound) in enumerate(address.sockets):
@@ -100,6 +110,7 @@ class PortPool:
 
     def forget(self) -> None:
         """In a forked child: these are the parent's ports."""
+        self._lock = allocate_lock()  # another thread of the parent may have held it
         for address in self._addresses.values():
             for _, bound in address.sockets:
                 os.close(bound.detach())
