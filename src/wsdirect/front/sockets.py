@@ -122,9 +122,12 @@ def connect_ex(self: Any, address: Any, /) -> int:
 
 def listen_(self: Any, *args: Any) -> None:
     """Listen; the SAN listener follows with the first accept."""
+    if not _is_tcp(self):
+        base.listen(self, *args)
+        return
+    listeners.prepare()  # first: a client that comes before the first accept stays on TCP
     base.listen(self, *args)
-    if _is_tcp(self):
-        listeners.listening.add(base.fileno(self))
+    listeners.listening.add(base.fileno(self))
 
 
 def _accept(self: Any) -> tuple[int, Any]:

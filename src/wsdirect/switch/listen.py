@@ -219,6 +219,11 @@ def _accept_any(request: AcceptRequest) -> int:
     return Condition.CF_ACCEPT
 
 
+def prepare() -> None:
+    """Start the provider that listeners will need."""
+    listening_route()
+
+
 def make(fd: int, private: _socket.socket) -> Listener | None:
     """The switched side of the TCP listener on `fd`, which `private` is our view of; None: no TCP.
 

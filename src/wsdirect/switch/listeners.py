@@ -31,6 +31,14 @@ unblocked: set[int] = set()
 _lock = RLock()
 
 
+def prepare() -> None:
+    """Load and start what the first accept will need, while no client can be waiting for it."""
+    if policy.objection() is None:
+        from wsdirect.switch import listen
+
+        listen.prepare()
+
+
 def accepting(fd: int) -> Listener | None:
     """The switched side of a listener that the program accepts on now; None: TCP only."""
     known = listeners.get(fd)
