@@ -286,6 +286,13 @@ void wsd_bell_settle(wsd_stream *s)
     atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);
 }
 
+int wsd_bell_peer(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0 ? peer.pid : 0;
+}
+
 int wsd_bell_prepare(int fd)
 {
     int minimum = 1; /* the kernel raises it to its least, 4608 on today's */

@@ -32,6 +32,8 @@ void wsd_bell_repair_consumer(wsd_stream *s);
 void wsd_bell_settle(wsd_stream *s);
 /* What this kernel does with one, two and more unread bytes, against what the protocol needs. */
 bool wsd_bell_is_true(void);
+/* The process at the other end; 0 if it is in another process namespace, or this is no such socket. */
+int wsd_bell_peer(int fd);
 /* Make a socket fit to be a bell: minimum SO_SNDBUF. */
 int wsd_bell_prepare(int fd);
 

@@ -197,6 +197,9 @@ def process_counters() -> dict[str, int]:
 def count_process_into(counters: Buffer) -> None:
     """Keep those counters, in that order, as native uint64 in this writable buffer from now on."""
 
+def peer_pid(fd: int) -> int:
+    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
+
 def bell_is_true() -> bool:
     """Whether this kernel's AF_UNIX sockets poll as the bell protocol needs."""
 

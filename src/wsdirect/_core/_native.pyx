@@ -129,6 +129,7 @@ cdef extern from "wsd_message.h":
 cdef extern from "wsd_bell.h":
     bint wsd_bell_is_true()
     int wsd_bell_prepare(int fd)
+    int wsd_bell_peer(int fd)
 
 
 cdef extern from "wsd_fdtable.h":
@@ -693,6 +694,11 @@ def count_process_into(counters):
     # an older buffer stays exported for good: another thread may be counting into it right now
     given_counters = <wsd_counters *>view.buf
     counters_view = view
+
+
+def peer_pid(int fd):
+    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
+    return wsd_bell_peer(fd)
 
 
 def bell_is_true():

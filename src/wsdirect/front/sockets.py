@@ -12,7 +12,7 @@ import os
 
 from wsdirect import reasons, settings
 from wsdirect.switch import addresses, connection, listeners
-from wsdirect.switch.connection import connections, forget, note_plain, plain
+from wsdirect.switch.connection import connections, forget, fresh, note_plain, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _failure(number: int) -> OSError:
 
 def _is_tcp(sock: Any) -> bool:
     return (
-        sock.family in (addresses.AF_INET, addresses.AF_INET6)
+        addresses.family_number(sock) in (addresses.AF_INET, addresses.AF_INET6)
         and base.type.__get__(sock) == SOCK_STREAM
         and sock.proto in STREAM_PROTOCOLS
     )
@@ -53,7 +53,7 @@ def _numeric(sock: Any, address: Any) -> tuple[Any, ...] | None:
         return None
     if host in SPECIAL_HOSTS:
         return None
-    family = sock.family
+    family = addresses.family_number(sock)
     if host == "":
         return ("::" if family == addresses.AF_INET6 else "0.0.0.0", *address[1:])
     if addresses.numeric(host, family):
@@ -173,6 +173,7 @@ def setsockopt(self: Any, *args: Any) -> None:
     fd = base.fileno(self)
     known = connections.get(fd)
     if known is None:
+        fresh.discard(fd)
         base.setsockopt(self, *args)
         listener = listeners.listeners.get(fd)
         if listener is not None:
@@ -271,6 +272,7 @@ def shutdown(self: Any, how: Any, /) -> None:
 
 def released(fd: int) -> None:
     """A descriptor is about to be closed: end what hangs on it."""
+    fresh.discard(fd)
     known = connections.get(fd)
     if known is not None:
         known.release(fd)
@@ -312,8 +314,12 @@ def make_init(original: Callable[..., None]) -> Callable[..., None]:
                 # closed behind our back (by C code): the number is all they have in common
                 forget(fd)
                 listeners.close_listener(fd)
+            fresh.add(fd)
             return
-        known = connections.get(fileno) if isinstance(fileno, int) else None
+        known = None
+        if isinstance(fileno, int):
+            fresh.discard(fileno)
+            known = connections.get(fileno)
         if known is not None:
             family = known.family if family == -1 else family
             type = SOCK_STREAM if type == -1 else type

@@ -19,6 +19,15 @@ AF_INET6 = _socket.AF_INET6
 MAPPED = "::ffff:"
 
 
+def family_number(sock: Any) -> int:
+    """A socket's address family as a number; the property of socket.socket makes an enum of it."""
+    number: int = _family(sock)
+    return number
+
+
+_family = _socket.socket.family.__get__
+
+
 def endpoint_of(sockaddr: tuple[Any, ...]) -> Endpoint | None:
     """Normalized (host, port) of a socket address; None for one with a scope (link-local)."""
     host: str = sockaddr[0]

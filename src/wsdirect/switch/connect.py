@@ -15,7 +15,7 @@ from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.native import SO_NATIVE_STREAM
 from wsdirect.switch import addresses, policy
-from wsdirect.switch.connection import Connection, move_descriptor, peer_pid_of
+from wsdirect.switch.connection import Connection, fresh, move_descriptor
 from wsdirect.switch.options import carried
 from wsdirect.switch.ports import Lease, pool
 from wsdirect.switch.routes import Route, route_to
@@ -99,11 +99,11 @@ def _adopt(
     sock: Any, route: Route, stream: Any, local: Endpoint, endpoint: Endpoint, lease: Lease | None
 ) -> None:
     """Put the stream's bell in the place of the TCP socket."""
-    options = carried(sock)
     fd = sock.fileno()
+    options = {} if fd in fresh else carried(sock)
     connection = Connection(
         stream,
-        family=sock.family,
+        family=addresses.family_number(sock),
         role="connect",
         provider=route.name,
         local=local,
@@ -111,7 +111,6 @@ def _adopt(
         options=options,
         lease=lease,
     )
-    connection.peer_pid = peer_pid_of(stream.fd)
     if lease is None:
         # bound by the program: the bound socket lives on, or another could take its port
         connection.companion = os.dup(fd)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import os
-import struct
 
 from wsdirect import reasons, status
 from wsdirect._core import native
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from wsdirect.switch.addresses import Endpoint
     from wsdirect.switch.ports import Lease
 
-SO_PEERCRED = 17
 _close = os.close  # the front may graft os.close
 
 
@@ -68,7 +66,8 @@ class Connection:
         self.options = Options(family, options)
         self.fds: set[int] = set()
         self.row = -1
-        self.peer_pid = 0
+        assert native is not None
+        self.peer_pid: int = native.peer_pid(stream.fd)
         self.options_changed()
         self.companion = -1  # the TCP socket that the program bound, kept for its port
 
@@ -161,6 +160,8 @@ class Plain:
         self.reason = reason
 
 
+fresh: set[int] = set()
+"""Sockets that the program made and set no option of: there is none to carry over."""
 connections: dict[int, Connection] = {}
 plain: dict[int, Plain] = {}
 
@@ -194,18 +195,6 @@ def borrowed(fd: int) -> _socket.socket:
     if os.get_blocking(fd) != blocking:
         os.set_blocking(fd, blocking)  # setdefaulttimeout() is for sockets that programs make
     return view
-
-
-def peer_pid_of(bell: int) -> int:
-    """The process at the other end of an AF_UNIX socket; 0 if it is not to be known."""
-    view = borrowed(bell)
-    try:
-        raw = view.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)
-        return int(struct.unpack("=iII", raw)[0])
-    except (OSError, struct.error):
-        return 0
-    finally:
-        view.detach()
 
 
 def forget(fd: int) -> None:

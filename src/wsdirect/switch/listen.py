@@ -23,7 +23,6 @@ from wsdirect.switch.connection import (
     Connection,
     forget,
     note_plain,
-    peer_pid_of,
 )
 from wsdirect.switch.listeners import listeners, new_poll, register, unblocked, wait
 from wsdirect.switch.options import carried, only_v6
@@ -158,7 +157,6 @@ class Listener:
             peer=peer,
             options=dict(self._options),
         )
-        connection.peer_pid = peer_pid_of(fd)
         os.set_blocking(fd, True)
         stream.strict = settings.current().strict
         connection.bind(fd)

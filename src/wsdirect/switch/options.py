@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import struct
 
-from wsdirect.switch.addresses import AF_INET6
+from wsdirect.switch.addresses import AF_INET6, family_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _read(sock: Any) -> dict[tuple[int, int], bytes]:
 
 def carried(sock: Any) -> dict[tuple[int, int], bytes]:
     """The options of a TCP socket that differ from a fresh one's, raw."""
-    family = sock.family
+    family = family_number(sock)
     defaults = _defaults.get(family)
     if defaults is None:
         fresh = _socket.socket(family, _socket.SOCK_STREAM)
