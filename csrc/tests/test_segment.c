@@ -227,15 +227,23 @@ static void taking_from_several_processes(void)
     enum { SLOTS = 256, PROCESSES = 4 };
     wsd_segment *segment;
     CHECK_IS(wsd_segment_create(SLOTS, WSD_RING_MIN, &segment), 0);
+    struct {
+        atomic_int ready, taken;
+    } *all = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(all != MAP_FAILED);
     for (int i = 0; i < PROCESSES; i++) {
         if (fork() == 0) {
+            atomic_fetch_add(&all->ready, 1);
+            while (atomic_load(&all->ready) < PROCESSES)
+                sched_yield(); /* all at once */
             while (wsd_segment_take(segment) >= 0)
-                ;
+                atomic_fetch_add(&all->taken, 1);
             _exit(0);
         }
     }
     for (int i = 0; i < PROCESSES; i++)
         CHECK(wait(NULL) > 0);
+    CHECK_IS(atomic_load(&all->taken), SLOTS);
     CHECK_IS(wsd_segment_in_use(segment), SLOTS);
     for (uint32_t i = 0; i < SLOTS; i++) {
         CHECK_IS(wsd_slot_generation(wsd_segment_slot(segment, i)), 1);
