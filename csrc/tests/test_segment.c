@@ -224,7 +224,7 @@ static void revoke_against_attach(void)
 /* Forked processes that look for free slots in the same segment never find the same one. */
 static void taking_from_several_processes(void)
 {
-    enum { SLOTS = 256, PROCESSES = 4 };
+    enum { SLOTS = WSD_SLOTS_MAX, PROCESSES = 4 };
     wsd_segment *segment;
     CHECK_IS(wsd_segment_create(SLOTS, WSD_RING_MIN, &segment), 0);
     struct {

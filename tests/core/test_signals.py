@@ -15,6 +15,8 @@ from tests.core.pairs import End, make_pair
 from wsdirect._core import native
 
 RING = 4096
+# These tests take the alarm clock away from pytest-timeout's other method.
+pytestmark = pytest.mark.timeout(60, method="thread")
 
 
 class InterruptedByTestError(Exception):
@@ -22,6 +24,7 @@ class InterruptedByTestError(Exception):
 
 
 def interrupt(number: int, frame: Any) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)  # once is enough
     raise InterruptedByTestError
 
 
