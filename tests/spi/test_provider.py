@@ -39,8 +39,22 @@ def make(**members: Any) -> ServiceProvider:
 
 def test_exactly_the_functions_of_the_contract() -> None:
     found = {name for name in dir(ServiceProvider) if name.startswith("WSP")}
-    assert found == set(FUNCTIONS)
-    assert len(found) == 17 + 1 + 7
+    assert found == {*FUNCTIONS, *layout.PROC_TABLE}
+    assert len(found) == 30 + 1 + 7
+
+
+@pytest.mark.parametrize("name", sorted({*layout.PROC_TABLE} - {*layout.REQUIRED_PROCEDURES}))
+def test_functions_that_the_switch_never_calls_fail_cleanly(name: str) -> None:
+    function = getattr(make(), name)
+    required = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    with pytest.raises(WSAError, match=name) as caught:
+        function(*[0] * len(required))
+    assert caught.value.name == "WSAEOPNOTSUPP"
 
 
 def test_the_required_ones_are_abstract() -> None:

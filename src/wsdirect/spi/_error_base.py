@@ -37,6 +37,8 @@ class WSAError(OSError):
         strerror: One sentence that ends with name and number.
         operation: As given.
         hint: As given.
+        required: Where a buffer for a result was too small (WSAEFAULT): how many bytes it needs.
+            None otherwise.
     """
 
     _types: ClassVar[dict[int, type[WSAError]]] = {}
@@ -46,6 +48,7 @@ class WSAError(OSError):
     name: str
     operation: str | None
     hint: str | None
+    required: int | None
 
     def __init_subclass__(cls, *, code: int | None = None) -> None:
         super().__init_subclass__()
@@ -72,7 +75,15 @@ class WSAError(OSError):
         self.name = name
         self.operation = operation
         self.hint = hint
+        self.required = None
         return self  # type: ignore[return-value]  # kind is cls or, for WSAError itself, below it
+
+    @classmethod
+    def too_small(cls, operation: str, required: int) -> WSAError:
+        """WSAEFAULT for a result that needs `required` bytes, more than its buffer has."""
+        error = cls(10014, operation, f"The buffer is too small: {required} bytes are needed.")
+        error.required = required
+        return error
 
     @classmethod
     def of(cls, code: int, operation: str | None = None, hint: str | None = None) -> WSAError:

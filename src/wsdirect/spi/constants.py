@@ -51,10 +51,15 @@ __all__ = [
     "PFL_MULTIPLE_PROTO_ENTRIES",
     "PFL_RECOMMENDED_PROTO_ENTRY",
     "QOS_NOT_SPECIFIED",
+    "SD_BOTH",
+    "SD_RECEIVE",
+    "SD_SEND",
     "SERVICETYPE_BESTEFFORT",
     "SERVICETYPE_CONTROLLEDLOAD",
     "SERVICETYPE_GUARANTEED",
     "SERVICETYPE_NOTRAFFIC",
+    "SG_CONSTRAINED_GROUP",
+    "SG_UNCONSTRAINED_GROUP",
     "SIO_ADDRESS_LIST_CHANGE",
     "SIO_ADDRESS_LIST_QUERY",
     "SIO_GET_EXTENSION_FUNCTION_POINTER",
@@ -329,6 +334,11 @@ WINSOCK_VERSION: Final = 0x202  # Version 2.2 as WSPStartupEx takes it: minor in
 AF_INET: Final = 2  # The only address family of a SAN socket.
 SOCK_STREAM: Final = 1  # The only type of a SAN socket.
 WSA_FLAG_OVERLAPPED: Final = 1  # WSPSocket: always set for a SAN socket.
+SG_UNCONSTRAINED_GROUP: Final = 1  # WSPSocket: a new group of sockets of any kind.
+SG_CONSTRAINED_GROUP: Final = 2  # WSPSocket: a new group of connections to one host.
+SD_RECEIVE: Final = 0  # WSPShutdown: receive no more.
+SD_SEND: Final = 1  # WSPShutdown: send no more.
+SD_BOTH: Final = 2  # WSPShutdown: neither.
 FROM_PROTOCOL_INFO: Final = -1  # WSPSocket: take the value from the protocol information.
 INVALID_SOCKET: Final = -1  # No descriptor; all bits set in C.
 SOCKET_ERROR: Final = -1  # Failure of an int function in C.

@@ -104,23 +104,27 @@ class ExtensionFunctions:
         """
         _unsupported("WSPDeregisterMemory")
 
-    def WSPRegisterRdmaMemory(self, s: int, buffer: Buffer, access: int) -> bytes:
+    def WSPRegisterRdmaMemory(
+        self, s: int, buffer: Buffer, access: int, capacity: int | None = None
+    ) -> bytes:
         """Let the peer of a connection read or write local memory.
 
-        In C the length of the descriptor can be asked for with a buffer that is too short; here
-        the whole descriptor is returned.
+        The length of the descriptor can be asked for with a capacity that is too small, 0 for
+        one: that is looked at before everything else, in any state of the socket.
 
         Args:
             s: Descriptor of a connected socket.
             buffer: The memory; writable if `access` has MEM_WRITE.
             access: `MemoryAccess`: MEM_READ lets the peer read, MEM_WRITE lets it write.
+            capacity: Room for the descriptor in bytes; None: enough.
 
         Returns:
             A descriptor for the peer's WSPRdmaRead and WSPRdmaWrite: bytes that mean something to
             the peer's provider wherever it runs, always of the same length and at most 32.
 
         Errors:
-            WSAEFAULT: the memory cannot be used like this.
+            WSAEFAULT: the memory cannot be used like this, or too little capacity: then the
+                error's `required` is the length of a descriptor.
             WSAEINVAL: invalid access.
             WSAENOBUFS: no room for another registration.
             WSAENOTCONN: not connected.
@@ -176,7 +180,8 @@ class ExtensionFunctions:
             WSAEFAULT: the range is not within the peer's registration.
             WSAEINVAL: unknown handle or descriptor, or it does not allow this.
             WSAEMSGSIZE: more bytes than SO_MAX_RDMA_SIZE.
-            WSAENOBUFS: too many requests at once.
+            WSAENOBUFS: no room for the request.
+            WSAEWOULDBLOCK: too many requests at once; at least 16 are possible.
             WSAENOTCONN: never connected.
             WSAENOTSOCK: s is not a socket.
 

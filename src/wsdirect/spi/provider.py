@@ -4,6 +4,9 @@ The functions have the SPI's own names, and these rules in Python:
 
 * Addresses are (host, port) tuples, buffers anything with the buffer protocol.
 * What C writes through pointers is returned.  A failure raises `WSAError`.
+* Where C has room for a result (optlen, cbOutBuffer, lpdwDescriptorLength) a caller may say how
+  much there is; it is WSAEFAULT if that is too little, and the error's `required` tells what is
+  needed.  None, the default, is "enough".
 * None is the Python form of "goes on": WSPSend, WSPRecv and the RDMA functions return None for
   WSA_IO_PENDING, WSPGetOverlappedResult returns None for WSA_IO_INCOMPLETE.
 * `s` is a descriptor of the provider's own; the handles of upcalls are the switch's.
@@ -21,11 +24,12 @@ from abc import ABC, abstractmethod
 from wsdirect.spi.constants import SOMAXCONN, WSA_FLAG_OVERLAPPED
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.extensions import ExtensionFunctions
+from wsdirect.spi.other_functions import OtherFunctions
 from wsdirect.spi.structures import NULL_GUID, WSAPROTOCOL_INFOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from typing_extensions import Buffer
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceProvider"]
 
 
-class ServiceProvider(ExtensionFunctions, ABC):
+class ServiceProvider(ExtensionFunctions, OtherFunctions, ABC):
     """Abstract base of all service providers.
 
     Attributes:
@@ -111,7 +115,8 @@ class ServiceProvider(ExtensionFunctions, ABC):
             protocol: IPPROTO_TCP.
             protocol_info: Its dwCatalogEntryId is passed on to WPUCreateSocketHandle; a
                 dwProviderReserved other than 0 comes from WSPDuplicateSocket.
-            group: 0.
+            group: 0; with quality of service also the number of a group to join, or
+                SG_UNCONSTRAINED_GROUP or SG_CONSTRAINED_GROUP for a new one.
             flags: WSA_FLAG_OVERLAPPED.
 
         Returns:
@@ -196,6 +201,7 @@ class ServiceProvider(ExtensionFunctions, ABC):
         s: int,
         address: Address,
         caller_data: Buffer | None = None,
+        callee_data: bytearray | None = None,
         sqos: QOS | None = None,
         gqos: QOS | None = None,
     ) -> None:
@@ -208,7 +214,9 @@ class ServiceProvider(ExtensionFunctions, ABC):
         Args:
             s: Descriptor.
             address: Of the peer, as an IP address.
-            caller_data: User data for the peer; the switch sends none.
+            caller_data: User data for the peer's condition function; the switch sends none.
+            callee_data: Takes the data that the condition function answers with, in place of
+                what was in it, before the connect is announced.
             sqos: Quality of service asked for.
             gqos: Reserved.
 
@@ -221,7 +229,10 @@ class ServiceProvider(ExtensionFunctions, ABC):
             WSAEHOSTUNREACH: the address does not exist.
             WSAEINVAL: not bound, or listening.
             WSAEISCONN: connected.
+            WSAENOBUFS: no more room, or more data than can go with a connect.
             WSAENOTSOCK: s is not a socket.
+            WSAEOPNOTSUPP: quality of service is not supported.
+            WSAEPROTONOSUPPORT: data with the connect are not supported.
             WSAETIMEDOUT: no answer, or a peer without WSD.
 
         Source: R:ff566275; C:initiating-a-connection.
@@ -409,7 +420,7 @@ class ServiceProvider(ExtensionFunctions, ABC):
     # --- options --------------------------------------------------------------------------------
 
     @abstractmethod
-    def WSPGetSockOpt(self, s: int, level: int, option: int) -> int:
+    def WSPGetSockOpt(self, s: int, level: int, option: int, size: int | None = None) -> Any:
         """The value of an option.
 
         Args:
@@ -417,8 +428,13 @@ class ServiceProvider(ExtensionFunctions, ABC):
             level: SOL_SOCKET; IPPROTO_TCP for TCP_NODELAY.
             option: A `SocketOption`: SO_MAX_MSG_SIZE, SO_MAX_RDMA_SIZE and SO_RDMA_THRESHOLD_SIZE
                 are in bytes, 0xFFFFFFFF is "no limit".
+            size: Room for the value in bytes (optlen); options of SANs need four.
+
+        Returns:
+            The value, an int for the options of SANs.
 
         Errors:
+            WSAEFAULT: too little room.
             WSAEINVAL: unknown level.
             WSAENOPROTOOPT: unknown option.
             WSAENOTSOCK: s is not a socket.
@@ -427,16 +443,17 @@ class ServiceProvider(ExtensionFunctions, ABC):
         """
 
     @abstractmethod
-    def WSPSetSockOpt(self, s: int, level: int, option: int, value: int) -> None:
+    def WSPSetSockOpt(self, s: int, level: int, option: int, value: Any) -> None:
         """Set an option; the switch gives a socket up to TCP/IP if that fails.
 
         Args:
             s: Descriptor.
             level: SOL_SOCKET; IPPROTO_TCP for TCP_NODELAY.
             option: A `SocketOption` or `TcpOption`.
-            value: The new value.
+            value: The new value: an int, or its bytes in memory.
 
         Errors:
+            WSAEFAULT: too few bytes, or nothing that could be a value.
             WSAEINVAL: unknown level, or invalid value.
             WSAENETRESET: keep-alive found the connection broken.
             WSAENOPROTOOPT: unknown option.
@@ -452,7 +469,10 @@ class ServiceProvider(ExtensionFunctions, ABC):
         s: int,
         code: int,
         in_buffer: Any = b"",
+        out_size: int | None = None,
         overlapped: WSAOVERLAPPED | None = None,
+        completion_routine: Callable[[int, Any, WSAOVERLAPPED, int], object] | None = None,
+        thread_id: int | None = None,
     ) -> Any:
         """Query or control; what goes in and out depends on the code.
 
@@ -468,9 +488,14 @@ class ServiceProvider(ExtensionFunctions, ABC):
             s: Descriptor, in any state.  SIO_GET_EXTENSION_FUNCTION_POINTER does not look at it.
             code: An `IoctlCode`.
             in_buffer: See above.
+            out_size: Room for the result in bytes, as large as the C structures would be.
             overlapped: Record of the request if it may go on after the call.
+            completion_routine: With `overlapped`: called in the thread `thread_id` by way of
+                WPUQueueApc as routine(error, result, overlapped, flags).
+            thread_id: `threading.get_ident()` of that thread.
 
         Errors:
+            WSAEFAULT: too little room, or an in_buffer that is not what the code needs.
             WSAEINVAL: unknown code, or not the value it needs.
             WSAENOTSOCK: s is not a socket.
             WSAEOPNOTSUPP: the provider cannot do it, or has no such function.

@@ -370,11 +370,28 @@ class AcceptRequest(_Structure):
         sqos: Quality of service that the peer asked for; None without QoS.
         gqos: The same for the group; None.
         callback_data: What was given to WSPAccept.
+        callee_data_max: How many bytes of data can go back to the peer; 0: not supported.
+
+    The function may assign two more:
+
+    Attributes:
+        callee_data: Bytes for the peer (lpCalleeData), at most `callee_data_max`.
+        group: The group that the new socket is to join, as in WSPSocket; 0 for none.
 
     Source: C:accepting-connection-requests; S:lpwspaccept.
     """
 
-    __slots__ = ("callback_data", "callee", "caller", "caller_data", "gqos", "sqos")
+    __slots__ = (
+        "callback_data",
+        "callee",
+        "callee_data",
+        "callee_data_max",
+        "caller",
+        "caller_data",
+        "gqos",
+        "group",
+        "sqos",
+    )
 
     def __init__(
         self,
@@ -384,6 +401,7 @@ class AcceptRequest(_Structure):
         sqos: QOS | None = None,
         gqos: QOS | None = None,
         callback_data: Any = None,
+        callee_data_max: int = 0,
     ) -> None:
         self.caller = caller
         self.callee = callee
@@ -391,6 +409,9 @@ class AcceptRequest(_Structure):
         self.sqos = sqos
         self.gqos = gqos
         self.callback_data = callback_data
+        self.callee_data_max = callee_data_max
+        self.callee_data = b""
+        self.group = 0
 
 
 if TYPE_CHECKING:

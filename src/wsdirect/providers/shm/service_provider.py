@@ -48,7 +48,7 @@ from wsdirect.spi.structures import WSAPROTOCOL_INFOW, WSPDATA, make_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Final
 
     from typing_extensions import Buffer
@@ -252,6 +252,7 @@ class SharedMemoryProvider(ServiceProvider):
         s: int,
         address: Address,
         caller_data: Buffer | None = None,
+        callee_data: bytearray | None = None,
         sqos: QOS | None = None,
         gqos: QOS | None = None,
     ) -> None:
@@ -444,14 +445,14 @@ class SharedMemoryProvider(ServiceProvider):
 
     # --- options --------------------------------------------------------------------------------
 
-    def WSPGetSockOpt(self, s: int, level: int, option: int) -> int:
+    def WSPGetSockOpt(self, s: int, level: int, option: int, size: int | None = None) -> Any:
         """The value of an option (R-060 to R-073); sizes in bytes.
 
         Source: R:ff566292.
         """
         return get_option(self._sockets.get(s, "WSPGetSockOpt"), level, option)
 
-    def WSPSetSockOpt(self, s: int, level: int, option: int, value: int) -> None:
+    def WSPSetSockOpt(self, s: int, level: int, option: int, value: Any) -> None:
         """Set an option (R-059 to R-065); SO_NATIVE_STREAM before WSPConnect or WSPListen.
 
         Source: R:ff566318.
@@ -463,7 +464,10 @@ class SharedMemoryProvider(ServiceProvider):
         s: int,
         code: int,
         in_buffer: Any = b"",
+        out_size: int | None = None,
         overlapped: WSAOVERLAPPED | None = None,
+        completion_routine: Callable[[int, Any, WSAOVERLAPPED, int], object] | None = None,
+        thread_id: int | None = None,
     ) -> Any:
         """Extension functions, whatever s is, and the IPv4 addresses of this host (R-074 to R-087).
 
