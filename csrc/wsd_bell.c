@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include "wsd_counters.h"
+#include "wsd_urgent.h"
 
 /* A peer owes us at most four tokens; more than that in the shared word is a lie. */
 #define DEBT_MAX 8u
 #define SEND_YIELDS 4
+#define INSIST_TRIES 8
 #define SEND_NAPS 20
 #define EAT_YIELDS 4
 #define EAT_POLLS 3
@@ -27,13 +29,15 @@ static void nap(void)
     nanosleep(&a_moment, NULL);
 }
 
-static void send_tokens(wsd_stream *s, int count)
+static void send_tokens(wsd_stream *s, int count, int flags)
 {
     /* one send each: the kernel counts messages, not bytes, against the buffer */
     int tries = 0;
     while (count > 0) {
-        if (send(bell_fd(s), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+        if (send(bell_fd(s), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL | flags) == 1) {
             count--;
+        } else if (flags && errno == EOPNOTSUPP) {
+            flags = 0; /* a kernel without MSG_OOB for AF_UNIX: no SIGURG then, and no POLLPRI */
         } else if (errno == EAGAIN && tries < SEND_YIELDS + SEND_NAPS) {
             /* Six unread: the consumer is about to eat some of them, and it will count this one. */
             if (tries++ < SEND_YIELDS)
@@ -98,10 +102,31 @@ void wsd_bell_published(wsd_stream *s, uint64_t head)
                                                 memory_order_relaxed)) {
         atomic_store_explicit(&d->rx_stamp, wsd_now(), memory_order_relaxed);
         WSD_COUNT(rings);
-        send_tokens(s, 1);
+        send_tokens(s, 1, 0);
     }
     /* release: the token is on its way before the consumer may rest */
     atomic_store_explicit(&d->head, head, memory_order_release);
+}
+
+void wsd_bell_insist(wsd_stream *s, uint64_t head)
+{
+    wsd_direction *d = s->out;
+    wsd_bell_published(s, head);
+    /* Again while the consumer is changing its mind: it may go QUIET right after we found it ARMED. */
+    for (int tries = 0; tries < INSIST_TRIES; tries++) {
+        uint32_t quiet = WSD_QUIET, rx = atomic_load_explicit(&d->rx, memory_order_relaxed);
+        if (rx == WSD_RUNG || atomic_load_explicit(&d->tail, memory_order_relaxed) == head)
+            return;
+        if (rx == WSD_ARMED) {
+            wsd_bell_published(s, head);
+        } else if (atomic_compare_exchange_strong_explicit(&d->rx, &quiet, WSD_RUNG, memory_order_acq_rel,
+                                                           memory_order_relaxed)) {
+            /* no pending bit: a consumer that finds RUNG waits for the token when it eats it */
+            WSD_COUNT(rings);
+            send_tokens(s, 1, 0);
+            return;
+        }
+    }
 }
 
 bool wsd_bell_full(wsd_stream *s, uint64_t head)
@@ -121,11 +146,43 @@ bool wsd_bell_full(wsd_stream *s, uint64_t head)
                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
         if (!room) {
             WSD_COUNT(full_marks);
-            send_tokens(s, 2); /* always two: one alone would leave this socket writable */
+            send_tokens(s, 2, 0); /* always two: one alone would leave this socket writable */
         }
     }
     atomic_store_explicit(&d->head, head, memory_order_release);
     return room;
+}
+
+void wsd_bell_urgent(wsd_stream *s, uint64_t head)
+{
+    wsd_direction *d = s->out;
+    wsd_full_fence(); /* the mark and head, then the word: pairs with wsd_bell_urgent_heard */
+    if (atomic_load_explicit(&d->urgent_token, memory_order_relaxed) != 0)
+        return; /* unread: the consumer's next call will see this byte, too */
+    atomic_store_explicit(&d->head, head | WSD_PENDING, memory_order_relaxed);
+    if (atomic_exchange_explicit(&d->urgent_token, 1, memory_order_acq_rel) == 0)
+        send_tokens(s, 1, MSG_OOB);
+    atomic_store_explicit(&d->head, head, memory_order_release);
+}
+
+void wsd_bell_urgent_heard(wsd_stream *s)
+{
+    uint32_t tokens = atomic_load_explicit(&s->in->urgent_token, memory_order_relaxed) &&
+                      atomic_exchange_explicit(&s->in->urgent_token, 0, memory_order_acq_rel);
+    if (!tokens && atomic_load_explicit(&s->in->debt, memory_order_relaxed) == 0)
+        return;
+    wsd_full_fence(); /* the word, then the mark and head: see wsd_bell_urgent */
+    eat(s, tokens);
+}
+
+void wsd_bell_urgent_hush(wsd_stream *s)
+{
+    struct pollfd p = {bell_fd(s), POLLPRI, 0};
+    uint32_t rung = WSD_RUNG;
+    if (poll(&p, 1, 0) == 1 && (p.revents & POLLPRI) &&
+        atomic_compare_exchange_strong_explicit(&s->in->rx, &rung, WSD_ARMED, memory_order_acq_rel,
+                                                memory_order_relaxed))
+        eat(s, 1);
 }
 
 static uint64_t used_of(const wsd_direction *d, uint64_t tail)
@@ -152,8 +209,7 @@ void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
 
 static bool ring_is_empty(const wsd_stream *s)
 {
-    uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire) & ~WSD_PENDING;
-    return head == atomic_load_explicit(&s->in->tail, memory_order_relaxed);
+    return !wsd_has_data(s->in);
 }
 
 /* The producer is between publishing and ringing: a step or two, unless it lost its CPU. */
@@ -176,10 +232,12 @@ static void wait_for_pending(const wsd_stream *s)
 void wsd_bell_rest(wsd_stream *s, bool exact)
 {
     wsd_direction *d = s->in;
+    uint32_t before = WSD_QUIET;
     if (exact && atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_QUIET) {
         /* Even with data in the ring: another user of this end may take them before the caller looks,
          * and then it would sleep on the data that follow. */
-        atomic_store_explicit(&d->rx, WSD_ARMED, memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&d->rx, &before, WSD_ARMED, memory_order_acq_rel,
+                                                memory_order_relaxed); /* or a producer insisted */
         wsd_full_fence(); /* rx, then head: as below */
     }
     if (!ring_is_empty(s))
@@ -187,10 +245,9 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
     wait_for_pending(s);
     if (!ring_is_empty(s))
         return;
-    uint32_t before = atomic_load_explicit(&d->rx, memory_order_relaxed);
-    if (before == WSD_ARMED)
+    if (atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_ARMED)
         return;
-    atomic_store_explicit(&d->rx, WSD_ARMED, memory_order_relaxed);
+    before = atomic_exchange_explicit(&d->rx, WSD_ARMED, memory_order_acq_rel); /* see wsd_bell_insist */
     wsd_full_fence(); /* rx, then head: pairs with head, then rx, in wsd_bell_published */
     if (!ring_is_empty(s)) {
         uint32_t armed = WSD_ARMED;
@@ -230,7 +287,8 @@ void wsd_bell_check(wsd_stream *s)
     uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire);
     if (!(head & WSD_PENDING) && ring_is_empty(s) &&
         atomic_load_explicit(&s->in->rx, memory_order_acquire) == WSD_ARMED &&
-        atomic_load_explicit(&s->in->tx, memory_order_acquire) == 0) {
+        atomic_load_explicit(&s->in->tx, memory_order_acquire) == 0 &&
+        atomic_load_explicit(&s->in->urgent_token, memory_order_acquire) == 0) {
         WSD_COUNT(stale);
         eat(s, 1);
     }
@@ -266,10 +324,13 @@ void wsd_bell_repair_producer(wsd_stream *s)
         /* It died about to send tokens, and nobody knows how many it sent.  Too many are removed when
          * the consumer finds nothing to read; one too few would be a wake that is lost. */
         uint32_t debt = atomic_load_explicit(&s->out->debt, memory_order_relaxed);
-        send_tokens(s, 3 + (int)(debt < DEBT_MAX ? debt : DEBT_MAX));
+        send_tokens(s, 3 + (int)(debt < DEBT_MAX ? debt : DEBT_MAX), 0);
         atomic_store_explicit(&s->out->head, head, memory_order_release);
     }
     wsd_bell_published(s, head); /* it may have died between publishing and ringing */
+    if (atomic_load_explicit(&s->out->urgent, memory_order_relaxed) >
+        atomic_load_explicit(&s->out->tail, memory_order_relaxed))
+        wsd_bell_urgent(s, head); /* a token for nothing is eaten like any other */
 }
 
 void wsd_bell_repair_consumer(wsd_stream *s)
@@ -296,7 +357,10 @@ int wsd_bell_peer(int fd)
 int wsd_bell_prepare(int fd)
 {
     int minimum = 1; /* the kernel raises it to its least, 4608 on today's */
-    return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &minimum, sizeof minimum) < 0 ? -errno : 0;
+    int on = 1;      /* else recv would pass over a token that was sent with MSG_OOB */
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &minimum, sizeof minimum) < 0)
+        return -errno;
+    return setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on) < 0 ? -errno : 0;
 }
 
 static short poll_now(int fd)

@@ -1,7 +1,9 @@
 /* The bell protocol: tokens on the kernel socket that make its readiness the truth at rest.
  *
- * Tokens from producer to consumer at rest = [rx = RUNG] + 2 x tx.  tests/bell/model.py explores
- * every interleaving of exactly these steps; keep the two in step.
+ * Tokens from producer to consumer at rest = [rx = RUNG] + 2 x tx + [urgent_token].
+ * tests/bell/model.py explores every interleaving of exactly these steps for the first two; keep the
+ * two in step.  The third stands apart: it is sent with MSG_OOB, for SIGURG and POLLPRI, and eaten by
+ * the consumer's next call, whatever that is.  Until then it may be one token too many to write by.
  */
 #ifndef WSD_BELL_H
 #define WSD_BELL_H
@@ -10,8 +12,16 @@
 
 /* Producer, lock held, after storing head: ring if the consumer asked for it. */
 void wsd_bell_published(wsd_stream *s, uint64_t head);
+/* The same after a message that must not wait until the consumer next looks by itself. */
+void wsd_bell_insist(wsd_stream *s, uint64_t head);
 /* Producer, lock held, ring full: announce it.  True: room appeared meanwhile, go on sending. */
 bool wsd_bell_full(wsd_stream *s, uint64_t head);
+/* Producer, lock held, after publishing an urgent byte: tell the kernel, unless it knows of one. */
+void wsd_bell_urgent(wsd_stream *s, uint64_t head);
+/* Consumer, lock held: eat that token, or the one before it; they count alike. */
+void wsd_bell_urgent_heard(wsd_stream *s);
+/* Consumer, lock held: if it is left in the place of the token that tells of data, eat it, too. */
+void wsd_bell_urgent_hush(wsd_stream *s);
 /* Consumer, lock held, after storing tail: let a waiting producer go on. */
 void wsd_bell_consumed(wsd_stream *s, uint64_t tail);
 /* Consumer, lock held, ring seen empty: make the descriptor say so.  `exact`: somebody may poll after
@@ -34,7 +44,7 @@ void wsd_bell_settle(wsd_stream *s);
 bool wsd_bell_is_true(void);
 /* The process at the other end; 0 if it is in another process namespace, or this is no such socket. */
 int wsd_bell_peer(int fd);
-/* Make a socket fit to be a bell: minimum SO_SNDBUF. */
+/* Make a socket fit to be a bell: minimum SO_SNDBUF, and urgent tokens count like others. */
 int wsd_bell_prepare(int fd);
 
 #endif

@@ -8,6 +8,7 @@
 #include "wsd_bell.h"
 #include "wsd_counters.h"
 #include "wsd_ring.h"
+#include "wsd_urgent.h"
 
 /* Published in pieces of this size, so that the other side copies while we do. */
 #define CHUNK_MAX (64u << 10)
@@ -185,7 +186,7 @@ static int64_t broken(wsd_stream *s)
 
 static bool has_data(const wsd_stream *s)
 {
-    return head_of(s->in) != LOAD(s->in->tail);
+    return wsd_has_data(s->in);
 }
 
 static bool rx_event(const void *context)
@@ -211,8 +212,14 @@ static bool tx_event(const void *context)
 
 uint64_t wsd_stream_available(wsd_stream *s)
 {
-    uint64_t n = head_of(s->in) - LOAD(s->in->tail);
-    return n <= s->size ? n : 0;
+    uint64_t head = head_of(s->in), tail = LOAD(s->in->tail), n = head - tail;
+    if (WSD_UNLIKELY(n > s->size))
+        return 0;
+    if (WSD_LIKELY(LOAD(s->in->urgent) == 0))
+        return n;
+    tail = wsd_urgent_start(s->in, head, tail);
+    int64_t before = wsd_urgent_before(s->in, tail, head - tail);
+    return before > 0 ? (uint64_t)before : head - tail;
 }
 
 uint64_t wsd_stream_queued(wsd_stream *s)
@@ -222,7 +229,7 @@ uint64_t wsd_stream_queued(wsd_stream *s)
 }
 
 /* A peer that died, or closed, with our bytes unread resets the connection as TCP's would. */
-static bool was_reset(wsd_stream *s)
+bool wsd_stream_was_reset(wsd_stream *s)
 {
     uint32_t fin = LOAD(s->in->fin);
     return (fin & WSD_RESET) || (!fin && LOAD(s->peer_gone) && wsd_stream_queued(s) > 0);
@@ -238,7 +245,7 @@ int wsd_stream_ending(wsd_stream *s)
         return 0;
     if (has_data(s))
         return 0; /* published before the end: acquire above orders the two looks */
-    if (was_reset(s) && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
+    if (wsd_stream_was_reset(s) && !atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed))
         return -ECONNRESET;
     return 1;
 }
@@ -280,6 +287,8 @@ int wsd_stream_lock_in(wsd_stream *s)
         WSD_COUNT(takeovers);
         wsd_bell_repair_consumer(s);
     }
+    if (WSD_UNLIKELY(LOAD(s->in->urgent) != 0) && rc >= 0)
+        wsd_urgent_settle(s);
     return rc < 0 ? rc : 0;
 }
 
@@ -293,6 +302,15 @@ static void show_cpu(_Atomic uint32_t *word)
 static uint64_t chunk_of(const wsd_stream *s)
 {
     return s->size / 4 < CHUNK_MAX ? s->size / 4 : CHUNK_MAX;
+}
+
+/* Consumer's lock held. */
+static void publish_tail(wsd_stream *s, uint64_t tail)
+{
+    /* release: our copy is finished before the producer may write over it */
+    atomic_store_explicit(&s->in->tail, tail, memory_order_release);
+    show_cpu(&s->in->consumer_cpu);
+    wsd_bell_consumed(s, tail);
 }
 
 /* Consumer's lock held. */
@@ -311,6 +329,18 @@ static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
             if (ready == 0)
                 break;
         }
+        if (WSD_UNLIKELY(LOAD(d->urgent) != 0)) {
+            int64_t before = wsd_urgent_before(d, tail, ready);
+            if (before <= 0 && done > 0)
+                break; /* at the mark: it goes no further in one call */
+            if (before < 0) {
+                tail += (uint64_t)-before;
+                if (!peek)
+                    publish_tail(s, tail);
+                continue;
+            }
+            ready = before ? (uint64_t)before : ready;
+        }
         size_t n = want - done;
         if (n > ready)
             n = ready;
@@ -319,12 +349,8 @@ static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
         wsd_ring_scatter(s->in_data, s->size, tail, to, n);
         tail += n;
         done += n;
-        if (peek)
-            continue;
-        /* release: our copy is finished before the producer may write over it */
-        atomic_store_explicit(&d->tail, tail, memory_order_release);
-        show_cpu(&d->consumer_cpu);
-        wsd_bell_consumed(s, tail);
+        if (!peek)
+            publish_tail(s, tail);
     }
     if (!peek)
         s->traffic->received += done;
@@ -339,8 +365,7 @@ static bool offer_has_failed(wsd_stream *s)
     return LOAD(s->peer_gone) || wsd_stream_state(s) == WSD_REVOKED || wsd_now() >= s->offer_deadline;
 }
 
-/* Consumer's lock held. */
-static void note_unannounced(wsd_stream *s)
+void wsd_stream_note_unannounced(wsd_stream *s)
 {
     mark_unannounced(s, LOAD(s->in->rx) != WSD_RUNG && has_data(s));
 }
@@ -363,7 +388,7 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
         wsd_bell_rest(s, flags & WSD_EXACT);
         if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
             wsd_bell_check(s);
-        note_unannounced(s);
+        wsd_stream_note_unannounced(s);
     }
     wsd_lock_drop(&s->in->consumer_lock);
     if (done != 0)
@@ -378,7 +403,7 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
  * nowhere (and provokes the reset), later ones are EPIPE. */
 static int64_t send_to_nobody(wsd_stream *s, size_t length)
 {
-    if (was_reset(s))
+    if (wsd_stream_was_reset(s))
         return atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed) ? -EPIPE : -ECONNRESET;
     if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed) || (LOAD(s->in->fin) & WSD_PIPE))
         return -EPIPE;
@@ -419,6 +444,33 @@ static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t 
     return (int64_t)done;
 }
 
+/* Producer's lock held: as put_bytes, with a mark on the last byte there is room for now. */
+static __attribute__((noinline, cold)) int64_t put_urgent(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t *head)
+{
+    wsd_direction *d = s->out;
+    uint64_t window = LOAD(s->window);
+    s->seen_tail = atomic_load_explicit(&d->tail, memory_order_acquire); /* as in put_bytes */
+    uint64_t used = *head - s->seen_tail;
+    if (WSD_UNLIKELY(used > s->size))
+        return broken(s);
+    if (want == 0 || used >= window)
+        return 0;
+    size_t n = want < window - used ? want : window - used;
+    int64_t done = put_bytes(s, from, n - 1, head);
+    if (done < 0 || (size_t)done < n - 1)
+        return done; /* another thread has made the window smaller */
+    bool alone = wsd_urgent_mark(d, *head);
+    wsd_ring_gather(s->out_data, s->size, *head, from, 1);
+    ++*head;
+    /* release: the byte and its mark come first; pairs with head_of */
+    atomic_store_explicit(&d->head, *head, memory_order_release);
+    show_cpu(&d->producer_cpu);
+    if (!alone)
+        wsd_bell_published(s, *head);
+    wsd_bell_urgent(s, *head);
+    return (int64_t)n;
+}
+
 int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
     size_t want = wsd_iov_total(iov, count);
@@ -427,7 +479,7 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
     if (WSD_UNLIKELY(LOAD(s->broken)))
         return -ECONNABORTED;
     if (WSD_UNLIKELY(LOAD(s->write_shut)))
-        return was_reset(s) ? send_to_nobody(s, want) : -EPIPE;
+        return wsd_stream_was_reset(s) ? send_to_nobody(s, want) : -EPIPE;
     if (WSD_UNLIKELY(peer_will_not_read(s)))
         return is_attached(s) ? send_to_nobody(s, want) : -WSD_EUNATTACHED;
     if (want == 0)
@@ -443,7 +495,8 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
     size_t done = 0;
     int64_t n;
     do {
-        n = put_bytes(s, &from, want - done, &head);
+        n = WSD_UNLIKELY(flags & WSD_URGENT) ? put_urgent(s, &from, want - done, &head)
+                                             : put_bytes(s, &from, want - done, &head);
         if (n > 0)
             done += (size_t)n;
         /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
@@ -472,7 +525,11 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
 {
     if (for_read && wsd_stream_lock_in(s) == 0) {
         wsd_bell_rest(s, true);
-        note_unannounced(s);
+        /* Pollers do not believe the bell of such a stream: it may have come for an urgent byte.  So
+         * whatever else has made it readable is found out here. */
+        if (WSD_UNLIKELY(LOAD(s->in->urgent) != 0) && !wsd_stream_readable(s))
+            wsd_bell_check(s);
+        wsd_stream_note_unannounced(s);
         wsd_lock_drop(&s->in->consumer_lock);
     }
     if (for_write && wsd_stream_queued(s) >= LOAD(s->window) && wsd_stream_lock_out(s) == 0) {
@@ -661,7 +718,8 @@ void wsd_stream_close(wsd_stream *s, bool reset)
         return;
     if (LOAD(s->slot->holders[s->side]) > 1)
         return; /* another process goes on with this end; the kernel knows when the last one is gone */
-    bool unread = has_data(s) && !LOAD(s->broken);
+    /* an urgent byte, too, even one that was read: TCP counts what is in its stream */
+    bool unread = head_of(s->in) != LOAD(s->in->tail) && !LOAD(s->broken);
     uint32_t fin = WSD_FIN | WSD_CLOSED;
     if (unread || reset)
         fin |= LOAD(s->out->fin) & WSD_FIN ? WSD_PIPE : WSD_RESET;

@@ -46,7 +46,7 @@ typedef struct wsd_stream {
 /* How many streams of this process are `unannounced`: pollers need not look while it is 0. */
 extern _Atomic uint32_t wsd_unannounced_now;
 
-enum { WSD_PEEK = 1, WSD_EXACT = 2 };
+enum { WSD_PEEK = 1, WSD_EXACT = 2, WSD_URGENT = 4 };
 
 /* The connecting end of a slot that wsd_segment_take returned; offer_ns: how long to wait for the
  * acceptor before waits return -WSD_EUNATTACHED. */
@@ -72,16 +72,40 @@ bool wsd_stream_revoke(wsd_stream *s);
 /* After a revoke: copies what was sent, from byte `from`; returns the count. */
 int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length);
 
-/* WSD_EXACT: the descriptor must be true for pollers when this returns (non-blocking sockets). */
+/* WSD_EXACT: the descriptor must be true for pollers when this returns (non-blocking sockets).
+ * WSD_URGENT: the last byte that this call sends is urgent.  recv does not read across it. */
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags);
 int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags);
+
+/* 1 and the urgent byte; -EINVAL: none, or read, or passed, or inline; -EAGAIN: announced, not here;
+ * 0: nor will it come; -ENOTCONN: reset.  Never waits. */
+int wsd_stream_recv_urgent(wsd_stream *s, uint8_t *byte, bool peek);
+/* An urgent byte is here that nobody has read or gone past: POLLPRI. */
+bool wsd_stream_urgent_pending(wsd_stream *s);
+/* For a poller of urgent data only: the kernel says POLLPRI for as long as the token that told of an
+ * urgent byte is unread, be the byte read or not.  Take it away; data before it are unannounced then. */
+void wsd_stream_hush_urgent(wsd_stream *s);
+/* The next byte is the latest urgent one, read or not: SIOCATMARK. */
+bool wsd_stream_at_mark(const wsd_stream *s);
+/* What FIONREAD says: the bytes in front of the mark, or all. */
+uint64_t wsd_stream_unread(wsd_stream *s);
+/* SO_OOBINLINE, of all processes that share this end. */
+void wsd_stream_set_inline(wsd_stream *s, bool on);
+bool wsd_stream_is_inline(const wsd_stream *s);
+/* After a revoke: which of the bytes sent are urgent: `from` up to `to`, and `mark` - 1 unless it is 0.
+ * -ECONNABORTED when the segment holds nonsense. */
+int wsd_stream_urgent_sent(wsd_stream *s, uint64_t *from, uint64_t *to, uint64_t *mark);
 
 bool wsd_stream_readable(wsd_stream *s);
 bool wsd_stream_writable(wsd_stream *s);
 uint64_t wsd_stream_available(wsd_stream *s);
 uint64_t wsd_stream_queued(wsd_stream *s);
+/* The peer reset the connection, or died with our bytes unread, which TCP makes a reset. */
+bool wsd_stream_was_reset(wsd_stream *s);
 /* The end of the stream as the consumer sees it now: 0 not ended, 1 end of file, -ECONNRESET ... */
 int wsd_stream_ending(wsd_stream *s);
+/* Consumer's lock held: see `unannounced`. */
+void wsd_stream_note_unannounced(wsd_stream *s);
 /* For a poller about to sleep: both directions' readiness of the descriptor becomes exact. */
 void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
 /* The opposite, for one who looks at the ring again and again: no bell for new bytes until the next

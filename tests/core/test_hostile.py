@@ -20,6 +20,7 @@ CONTROL = PAGE  # of slot 0
 DIRECTION = 128
 DIRECTION_SIZE = 6 * 128
 HEAD, TAIL, RX, TX = 0, 128, 256, 384
+URGENT = HEAD + 16
 
 
 def place(direction: int, field: int) -> int:
@@ -85,6 +86,43 @@ def test_what_was_sent_is_checked_before_it_is_relayed(victim: Any) -> None:
         a.stream.pending_out()
 
 
+def urgent_words(memory: Any, direction: int, *values: int) -> None:
+    """The mark, and from where to where bytes were dropped."""
+    struct.pack_into("=QQQ", memory, place(direction, URGENT), *values)
+
+
+def test_urgent_bytes_that_are_not_there(victim: Any) -> None:
+    a, b, memory = victim
+    b.stream.send(b"data", 0)
+    for mark in (100, 1 << 40, (1 << 64) - 1):
+        urgent_words(memory, 1, mark, 0, 0)
+        with pytest.raises(BlockingIOError):
+            a.stream.recv_urgent()
+        assert not a.stream.urgent_pending
+        assert not a.stream.at_mark()
+        assert a.stream.recv(10, 0, native.PEEK) == b"data"
+    for dropped in ((0, 1 << 63), (0, 100)):  # as much as there is, and it is the peer's loss
+        b.stream.send(b"data", 0)
+        urgent_words(memory, 1, 100, *dropped)
+        with pytest.raises(BlockingIOError):
+            a.stream.recv(10, 0)
+    urgent_words(memory, 1, 100, 7, 3)
+    b.stream.send(b"data", 0)
+    assert a.stream.recv(10, 0) == b"data"
+    assert a.stream.queued() == 0
+
+
+@pytest.mark.parametrize("lie", [(11, 0, 0), ((1 << 64) - 1, 0, 0), (0, 0, 11), (5, 2, 1 << 63)])
+def test_urgent_bytes_are_checked_before_they_are_relayed(victim: Any, lie: Any) -> None:
+    a, _, memory = victim
+    a.stream.send(b"0123456789", 0)
+    urgent_words(memory, 0, *lie)
+    with pytest.raises(ConnectionAbortedError):
+        a.stream.urgent_out()
+    urgent_words(memory, 0, 10, 5, 3)
+    assert a.stream.urgent_out() == [9]
+
+
 words = st.one_of(
     st.integers(0, 8),
     st.integers(0, 2 * RING),
@@ -109,6 +147,13 @@ def test_anything_anywhere(writes: list[tuple[int, int, int]]) -> None:
                 lambda: a.stream.wait_readable(0.001),
                 lambda: a.stream.wait_writable(0.001),
                 lambda: a.stream.arm(),
+                lambda: a.stream.recv_urgent(peek=True),
+                lambda: a.stream.recv_urgent(),
+                lambda: a.stream.send_urgent(b"x!", 0),
+                lambda: a.stream.urgent_pending,
+                lambda: a.stream.at_mark(),
+                lambda: a.stream.hush_urgent(),
+                lambda: a.stream.urgent_out(),
                 lambda: a.stream.message_size(),
                 lambda: a.stream.send_message([b"x" * 100]),
             ):
@@ -117,5 +162,6 @@ def test_anything_anywhere(writes: list[tuple[int, int, int]]) -> None:
                 except OSError:
                     pass
             assert 0 <= a.stream.available() <= RING
+            assert 0 <= a.stream.unread() <= RING
             assert 0 <= a.stream.queued() <= RING
     close_opened()

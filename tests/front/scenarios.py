@@ -888,6 +888,333 @@ def many_connections_at_once():
         return total
 
 
+# -- urgent data ---------------------------------------------------------------------------------
+
+SIOCATMARK, FIONREAD = 0x8905, 0x541B
+
+
+def number_from(sock, request) -> int:
+    import fcntl
+
+    return struct.unpack("i", fcntl.ioctl(sock, request, b"1234"))[0]
+
+
+def urgency(sock):
+    """What everybody says of a socket that may have urgent data."""
+    poll, epoll = select.poll(), select.epoll()
+    poll.register(sock, select.POLLIN | select.POLLPRI)
+    epoll.register(sock, select.EPOLLIN | select.EPOLLPRI)
+    answers = [
+        [len(found) for found in select.select([sock], [], [sock], 0)],
+        sum(events for _, events in poll.poll(0)),
+        sum(events for _, events in epoll.poll(0)),
+        number_from(sock, SIOCATMARK),
+        number_from(sock, FIONREAD),
+    ]
+    epoll.close()
+    return answers
+
+
+def wait_for_urgent(sock):
+    select.select([], [], [sock], 10)
+
+
+def settled(sock, sender, data=b""):
+    """Until everything sent has arrived: urgent bytes say nothing of what follows them."""
+    sender.sendall(data)
+    time.sleep(0.02)
+
+
+OOB, INLINE = socket.MSG_OOB, (socket.SOL_SOCKET, socket.SO_OOBINLINE)
+
+
+@scenario
+def urgent_byte_apart():
+    with pair() as (a, b):
+        b.setblocking(False)
+        answers = [outcome(b.recv, 1, OOB), urgency(b)]
+        answers.append(a.send(b"abc", OOB))
+        wait_for_urgent(b)
+        answers.append(urgency(b))
+        a.sendall(b"def")
+        settled(b, a)
+        answers.append(urgency(b))
+        answers += [outcome(b.recv, 10, socket.MSG_PEEK), outcome(b.recv, 10), urgency(b)]
+        answers += [outcome(b.recv, 0, OOB), outcome(b.recv, 9, OOB | socket.MSG_PEEK)]
+        answers += [outcome(b.recv, 9, OOB), outcome(b.recv, 1, OOB), urgency(b)]
+        answers += [outcome(b.recv, 10), outcome(b.recv, 10), urgency(b)]
+        return answers
+
+
+@scenario
+def urgent_byte_passed_unread():
+    with pair() as (a, b):
+        b.setblocking(False)
+        answers = []
+        a.send(b"1", OOB)
+        wait_for_urgent(b)
+        answers += [urgency(b), outcome(b.recv, 10), urgency(b), outcome(b.recv, 1, OOB)]
+        a.send(b"2", OOB)
+        wait_for_urgent(b)
+        settled(b, a, b"after")
+        answers += [urgency(b), outcome(b.recv, 10), urgency(b), outcome(b.recv, 1, OOB)]
+        return answers
+
+
+@scenario
+def a_later_urgent_byte_takes_the_mark():
+    with pair() as (a, b):
+        b.setblocking(False)
+        answers = []
+        for _ in range(2):
+            a.sendall(b"front")
+            a.send(b"A", OOB)
+            settled(b, a, b"between")
+            a.send(b"B", OOB)
+            settled(b, a, b"behind")
+            answers += [urgency(b), outcome(b.recv, 1, OOB)]
+            answers += [outcome(b.recv, 100), urgency(b), outcome(b.recv, 100), urgency(b)]
+        for byte in (b"C", b"D", b"E"):  # the reader stands at each of them when the next one comes
+            a.send(byte, OOB)
+            settled(b, a)
+            answers += [urgency(b), outcome(b.recv, 1, OOB | socket.MSG_PEEK)]
+        settled(b, a, b"end")
+        answers += [outcome(b.recv, 100), outcome(b.recv, 1, OOB), urgency(b)]
+        return answers
+
+
+@scenario
+def urgent_byte_inline():
+    with pair() as (a, b):
+        b.setblocking(False)
+        answers = [b.getsockopt(*INLINE)]
+        b.setsockopt(*INLINE, 1)
+        answers.append(b.getsockopt(*INLINE))
+        a.send(b"ab!", OOB)
+        settled(b, a, b"cd")
+        answers += [urgency(b), outcome(b.recv, 1, OOB), outcome(b.recv, 10), urgency(b)]
+        answers += [outcome(b.recv, 10), urgency(b)]
+        a.send(b"?", OOB)
+        wait_for_urgent(b)
+        answers += [urgency(b)]
+        b.setsockopt(*INLINE, 0)
+        answers += [b.getsockopt(*INLINE), urgency(b), outcome(b.recv, 1, OOB)]
+        return answers
+
+
+@scenario
+def urgent_byte_inline_from_the_listener():
+    with listener() as server:
+        server.setsockopt(*INLINE, 1)
+        with socket.create_connection(server.getsockname()) as a, server.accept()[0] as b:
+            seen_switched.append(is_switched(a) and is_switched(b))
+            a.send(b"!", OOB)
+            wait_for(b)
+            return [b.getsockopt(*INLINE), a.getsockopt(*INLINE), outcome(b.recv, 9)]
+
+
+@scenario
+def every_way_to_urgent_data():
+    with pair() as (a, b):
+        b.setblocking(False)
+        buffer, answers = bytearray(4), []
+        sends = [
+            lambda: a.send(b"x1", OOB),
+            lambda: a.sendall(b"x2", OOB),
+            lambda: a.sendmsg([b"x", b"", b"3"], [], OOB),
+            lambda: a.sendto(b"x4", OOB, (HOST, 1)),
+            lambda: a.send(b"", OOB),
+        ]
+        receives = [
+            lambda: b.recv(3, OOB),
+            lambda: [b.recv_into(buffer, 3, OOB), buffer.hex()],
+            lambda: b.recvfrom(3, OOB)[0],
+            lambda: repr(b.recvmsg(3, 0, OOB)[:3]),
+            lambda: repr([b.recvmsg_into([buffer], 0, OOB)[:3], buffer]),
+        ]
+        for send, receive in zip(sends, receives, strict=True):
+            answers.append(outcome(send))
+            settled(b, a)
+            answers += [outcome(receive), outcome(receive), outcome(b.recv, 10)]
+        return answers
+
+
+@scenario
+def urgent_byte_and_waits():
+    with pair() as (a, b):
+        answers = []
+        a.send(b"!", OOB)
+        wait_for_urgent(b)
+        b.settimeout(0.05)
+        answers += [outcome(b.recv, 1), outcome(b.recv, 1, OOB), urgency(b)]  # it is not readable
+        settled(b, a, b"data")
+        answers += [outcome(b.recv, 1, OOB), outcome(b.recv, 100), urgency(b)]
+        b.settimeout(None)
+        a.sendall(b"12")
+        a.send(b"3", OOB)
+        settled(b, a, b"45678")
+        answers += [outcome(b.recv, 5, socket.MSG_WAITALL), outcome(b.recv, 5, socket.MSG_WAITALL)]
+        threading.Timer(0.05, a.send, (b"u", OOB)).start()
+        threading.Timer(0.15, a.sendall, (b"later",)).start()
+        answers += [outcome(b.recv, 100), urgency(b)]
+        for kind in (selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector):
+            with kind() as selector:
+                selector.register(b, selectors.EVENT_READ)
+                threading.Timer(0.05, a.send, (b"u", OOB)).start()  # wakes nobody who wants to read
+                answers += [len(selector.select(0.15)), len(selector.select(0))]
+                threading.Timer(0.05, a.sendall, (b"data",)).start()
+                answers += [len(selector.select(10)), outcome(b.recv, 1, OOB), outcome(b.recv, 9)]
+        return answers
+
+
+@scenario
+def urgent_byte_wakes_pollers():
+    """With and without ordinary data that stand unread before it."""
+    with pair() as (a, b):
+        b.setblocking(False)
+        answers = []
+        for data in (b"", b"unread"):
+            settled(b, a, data)
+            for mode in ("select", "poll", "epoll"):
+                timer = threading.Timer(0.05, a.send, (b"!", OOB))
+                timer.start()
+                if mode == "select":
+                    answers.append(len(select.select([], [], [b], 10)[2]))
+                else:
+                    poller = select.poll() if mode == "poll" else select.epoll()
+                    poller.register(b, select.POLLPRI)
+                    answers += [len(poller.poll(10_000 if mode == "poll" else 10)), poller.poll(0)]
+                    answers[-1] = [events for _, events in answers[-1]]
+                    answers += [outcome(b.recv, 1, OOB), len(poller.poll(0))]
+                timer.join()
+                answers += [outcome(b.recv, 1, OOB), outcome(b.recv, 100, socket.MSG_DONTWAIT)]
+                answers += [outcome(b.recv, 100, socket.MSG_DONTWAIT)]
+        return answers
+
+
+@scenario
+def urgent_byte_raises_sigurg():
+    import fcntl
+
+    with pair() as (a, b):
+        answers, got = [], []
+
+        def on_urgent(signum, frame):
+            got.append(outcome(b.recv, 1, OOB | socket.MSG_DONTWAIT))
+
+        b.settimeout(None)
+        signal.signal(signal.SIGURG, on_urgent)
+        fcntl.fcntl(b, fcntl.F_SETOWN, os.getpid())
+        for data in (b"", b"unread"):
+            settled(b, a, data)
+            a.send(b"1", OOB)
+            for _ in range(500):
+                if got:
+                    break
+                time.sleep(0.01)
+            answers += [list(got), outcome(b.recv, 100, socket.MSG_DONTWAIT)]
+            answers += [outcome(b.recv, 100, socket.MSG_DONTWAIT)]
+            got.clear()
+        threading.Timer(0.1, a.send, (b"2", OOB)).start()  # while recv sleeps
+        threading.Timer(0.3, a.sendall, (b"data",)).start()
+        answers += [outcome(b.recv, 100), got]
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+        return answers
+
+
+@scenario
+def urgent_byte_and_the_end():
+    answers = []
+    for how in ("shut", "close", "shut after reading"):
+        with pair() as (a, b):
+            a.setblocking(False)
+            b.setblocking(False)
+            a.send(b"ab!", OOB)
+            wait_for_urgent(b)
+            if how == "shut after reading":
+                answers += [outcome(b.recv, 10), outcome(b.recv, 1, OOB)]
+            if how == "close":
+                a.close()
+            else:
+                a.shutdown(socket.SHUT_WR)
+            time.sleep(0.05)
+            answers += [urgency(b), outcome(b.recv, 1, OOB), outcome(b.recv, 10), urgency(b)]
+            answers += [outcome(b.recv, 10), outcome(b.recv, 10), outcome(b.recv, 1, OOB)]
+            if how != "close":
+                answers += [outcome(a.send, b"!", OOB), outcome(a.recv, 1, OOB)]
+    for unread in (b"", b"x"):  # closed by the reader, with the urgent byte read or not
+        with pair() as (a, b):
+            b.setblocking(False)
+            a.send(b"!", OOB)
+            wait_for_urgent(b)
+            if not unread:
+                b.recv(1, OOB)
+            b.close()
+            time.sleep(0.05)
+            answers += [outcome(a.recv, 1), outcome(a.recv, 1), outcome(a.send, b"!", OOB)]
+    with pair() as (a, b):  # reset, with an urgent byte unread
+        b.setblocking(False)
+        a.send(b"x!", OOB)
+        wait_for_urgent(b)
+        a.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        a.close()
+        time.sleep(0.05)
+        answers += [outcome(b.recv, 1, OOB), outcome(b.recv, 1, OOB)]
+    return answers
+
+
+@scenario
+def urgent_bytes_in_a_full_stream():
+    with pair() as (a, b):
+        data = os.urandom(400_000)
+
+        def push():
+            a.sendall(data)
+            a.sendall(b"!", OOB)
+            a.sendall(data)
+            a.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        got, marks = bytearray(), []
+        while len(got) < 300_000:
+            got += b.recv(10_000)
+        wait_for_urgent(b)  # there is room for it now
+        while True:
+            if number_from(b, SIOCATMARK):
+                marks.append([len(got), outcome(b.recv, 1, OOB)])
+            piece = b.recv(10_000)
+            if not piece:
+                break
+            got += piece
+        thread.join()
+        return [bytes(got) == data * 2, marks]
+
+
+@scenario
+def urgent_byte_in_a_forked_child():
+    with pair() as (a, b):
+        b.setblocking(False)
+        a.send(b"ab!", OOB)
+        settled(b, a, b"cd")
+        answers = [outcome(b.recv, 1)]
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = [urgency(b), outcome(b.recv, 1, OOB), outcome(b.recv, 9)]
+            b.setsockopt(*INLINE, 1)
+            os.write(writer, json.dumps(said).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        answers += [json.loads(os.read(reader, 10_000)), urgency(b), outcome(b.recv, 1, OOB)]
+        answers += [b.getsockopt(*INLINE), outcome(b.recv, 9)]
+        with b.dup() as copy:
+            answers += [urgency(copy), copy.getsockopt(*INLINE)]
+        os.close(reader)
+        os.close(writer)
+        return answers
+
+
 # -- what is not switched ------------------------------------------------------------------------
 
 

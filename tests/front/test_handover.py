@@ -243,3 +243,70 @@ client.close()
 """
     )
     assert run(program) in ("ConnectionRefusedError\n", "ConnectionResetError\n")
+
+
+def test_urgent_data_go_along():
+    """The marks that were set before anybody accepted, and whom to tell of new ones."""
+    program = (
+        COMMON
+        + """
+import array, fcntl, os, signal
+
+def at_mark(sock):
+    answer = array.array("i", [0])
+    fcntl.ioctl(sock, 0x8905, answer)
+    return bool(answer[0])
+
+def serve():
+    time.sleep(1.0)
+    connection, peer = server.accept()
+    assert not wsdirect.is_switched(connection)
+    received.append(b"")
+    connection.settimeout(20)
+    while True:
+        if at_mark(connection):
+            received.append(connection.recv(1, socket.MSG_OOB))
+            received.append(b"")
+        piece = connection.recv(100000)
+        if not piece:
+            break
+        received[-1] += piece
+        if len(received[-1]) == len(DATA):
+            select.select([], [], [connection], 20)
+    connection.send(b"?", socket.MSG_OOB)
+    told.wait(20)
+    connection.close()
+
+told = threading.Event()
+received = []
+signal.signal(signal.SIGURG, lambda *_: told.set())
+fcntl.fcntl(client, fcntl.F_SETOWN, os.getpid())
+thread = threading.Thread(target=serve)
+assert client.send(b"ab!", socket.MSG_OOB) == 3
+client.sendall(b"behind")
+client.shutdown(socket.SHUT_WR)
+thread.start()
+client.settimeout(None)
+assert client.recv(1) == b""
+assert told.is_set()
+assert received == [DATA + b"ab", b"!", b"behind"], [piece[-20:] for piece in received]
+"""
+        + ENDING
+    )
+    assert run(program) == "done\n"
+
+
+def test_urgent_data_that_were_waiting_for_room():
+    program = (
+        COMMON
+        + """
+more = DATA * 5
+DATA += more
+thread.start()
+assert client.sendall(more[:-1] + b"!", socket.MSG_OOB) is None
+DATA = DATA[:-1]                                 # the last byte goes apart
+assert client.recv(100) == b"late answer"
+"""
+        + ENDING
+    )
+    assert run(program) == "done\n"

@@ -23,7 +23,7 @@ TRIGGER = "socket"
 """Without this module no Python program has a TCP socket."""
 
 MODULES = (
-    TRIGGER, "select", "selectors", "ssl", "socketserver", "subprocess",
+    TRIGGER, "select", "selectors", "ssl", "fcntl", "socketserver", "subprocess",
     "multiprocessing.connection", "multiprocessing.reduction", "gevent.monkey", "uvloop",
 )  # fmt: skip
 """What is watched; the front's HOOKED_MODULES are those of them that it wants to hear of."""

@@ -11,6 +11,7 @@ import os
 import struct
 
 from wsdirect._core import native
+from wsdirect.front.processes import leave
 from wsdirect.front.sockets import released
 from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections, plain
@@ -18,7 +19,7 @@ from wsdirect.switch.connection import connections, plain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from wsdirect._core._native import Stream
 
@@ -27,6 +28,7 @@ _os_closerange = os.closerange
 _os_dup = os.dup
 _os_dup2 = os.dup2
 _os_read = os.read
+_os_exit = os._exit
 RIGHTS = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 SENDFILE_CHUNK = 1 << 18  # bytes read from the file at a time
 
@@ -166,10 +168,16 @@ def passing(ancillary: Any) -> None:
             )
 
 
+def _exit(status: int) -> NoReturn:
+    """os._exit: what programs have written is sent first, as the kernel would."""
+    leave()
+    _os_exit(status)
+
+
 def grafts() -> dict[str, Any]:
     """What to set in os."""
     assert native is not None
     guarded = {"read": read, "write": write, "readv": readv, "writev": writev, "sendfile": sendfile}
     found = {name: native.guard(getattr(os, name), new) for name, new in guarded.items()}
-    found.update(close=close, closerange=closerange, dup=dup, dup2=dup2)
+    found.update(close=close, closerange=closerange, dup=dup, dup2=dup2, _exit=_exit)
     return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-HOOKED_MODULES = ("socket", "select", "selectors", "ssl")
+HOOKED_MODULES = ("socket", "select", "selectors", "ssl", "fcntl")
 """Modules that the launcher's import hook reports with graft_module()."""
 
 PATCHERS = ("gevent", "eventlet")
@@ -41,11 +41,12 @@ def enable() -> None:
     settings.current()
     if native is None:
         raise ImportError(missing)
+    import fcntl
     import select
     import selectors
     import socket
 
-    for module in (select, socket, selectors):
+    for module in (select, socket, selectors, fcntl):
         graft_module(module.__name__)
     try:
         import ssl  # now: without the launcher's import hook nobody would graft it later
@@ -89,7 +90,7 @@ def info(sock: Any) -> dict[str, Any]:
             sent, received = known.stream.traffic
             return {
                 "path": known.provider,
-                "reason": reasons.SWITCHED.code,
+                "reason": known.reason.code,
                 "provider": known.provider,
                 "role": known.role,
                 "local": known.shown_local(),
@@ -158,10 +159,14 @@ def _graft_socket(socket: Any) -> None:
     processes.register()
     native.count_process_into(status.page().counters)
     policy.switching = True
+    if now.session == "always" and policy.objection() is None:
+        from wsdirect.switch.session.warming import warm_up
+
+        warm_up()
 
 
 HOT = ("recv", "recv_into", "send", "sendall", "sendmsg")
-PYTHON_OS = ("close", "closerange", "dup", "dup2")
+PYTHON_OS = ("close", "closerange", "dup", "dup2", "_exit")
 
 
 def _graft_select(select: Any) -> None:
@@ -196,9 +201,17 @@ def _graft_ssl(ssl: Any) -> None:
     tls.graft(ssl)
 
 
+def _graft_fcntl(fcntl: Any) -> None:
+    """FIONREAD, SIOCATMARK and their kin."""
+    from wsdirect.front import ioctls
+
+    grafts.graft(fcntl, "ioctl", ioctls.graft(fcntl.ioctl))
+
+
 _GRAFTS: dict[str, Callable[[Any], None]] = {
     "socket": _graft_socket,
     "select": _graft_select,
     "selectors": _graft_selectors,
     "ssl": _graft_ssl,
+    "fcntl": _graft_fcntl,
 }

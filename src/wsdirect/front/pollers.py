@@ -4,6 +4,10 @@ The descriptor of a switched connection tells the truth to any poller at rest (t
 so the kernel does the waiting.  What is added: the ring is looked at where a blocking recv may have
 left data unannounced, a listener's SAN side is polled along with it, offers that nobody takes are
 moved to TCP in time, and a socket that changed under its descriptor is registered again.
+
+Urgent data are where the descriptor is not quite true: the token that tells of an urgent byte makes
+it readable, too, until the next call.  What is readable and what is exceptional is asked of the
+stream then; pollers that are not grafted see a socket readable whose recv would block.
 """
 
 from __future__ import annotations
@@ -29,9 +33,12 @@ POLLIN, POLLOUT, POLLHUP, POLLERR = (
     select_module.POLLHUP,
     select_module.POLLERR,
 )
+POLLPRI = select_module.POLLPRI
+READABLE = POLLIN | 0x40  # POLLRDNORM
 POLLRDHUP = getattr(select_module, "POLLRDHUP", 0x2000)
-READ = POLLIN | select_module.POLLPRI | POLLRDHUP | 0x40  # 0x40: POLLRDNORM
+READ = READABLE | POLLPRI | POLLRDHUP
 EPOLLET = getattr(select_module, "EPOLLET", 1 << 31)
+ONCE = EPOLLET | getattr(select_module, "EPOLLONESHOT", 1 << 30)
 
 _select = select_module.select
 _poll_type = type(select_module.poll())
@@ -44,12 +51,13 @@ offers: set[int] = set()
 class Watch:
     """What one poll or epoll object has registered, as far as it concerns the switch."""
 
-    __slots__ = ("masks", "owner", "sans")
+    __slots__ = ("masks", "owner", "sans", "urgent")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner
         self.masks: dict[int, int] = {}
         self.sans: dict[int, int] = {}  # descriptor of a SAN listener -> that of its TCP listener
+        self.urgent: set[int] = set()  # descriptors whose urgent data must be told again and again
 
 
 # -- offers --------------------------------------------------------------------------------------
@@ -134,10 +142,33 @@ def look(fd: int, mask: int) -> int:
     return found
 
 
-def as_tcp_says(fd: int, events: int, mask: int) -> int:
-    """The events of a bell socket, in TCP's terms: a peer's close alone is no POLLHUP there."""
+def is_urgent(fd: int) -> bool:
+    """Whether this is a switched connection with an urgent byte that nobody has read."""
     known = connections.get(fd)
-    if known is None or not events & POLLHUP:
+    return known is not None and known.stream.urgent_pending
+
+
+def as_tcp_says(fd: int, events: int, mask: int) -> int:
+    """The events of a bell socket, in TCP's terms.
+
+    A peer's close alone is no POLLHUP there, and a token that tells of an urgent byte no POLLIN.
+    """
+    known = connections.get(fd)
+    if known is None:
+        return events
+    stream = known.stream
+    if stream.marked:
+        if events & READABLE and not stream.readable():
+            stream.arm(True, False)
+            if not stream.readable():  # neither has the peer died
+                events &= ~READABLE
+        if stream.urgent_pending:
+            events |= mask & POLLPRI
+        elif events & POLLPRI:
+            events &= ~POLLPRI
+            if not events:
+                stream.hush_urgent()
+    if not events & POLLHUP:
         return events
     if known.stream.write_ended or known.stream.reset or not mask & READ:
         return events
@@ -147,7 +178,7 @@ def as_tcp_says(fd: int, events: int, mask: int) -> int:
 # -- select --------------------------------------------------------------------------------------
 
 
-def _number(item: Any) -> int:
+def number_of(item: Any) -> int:
     """The descriptor of what select() was given; -1: let select() complain of it."""
     if isinstance(item, int):
         return item
@@ -169,7 +200,7 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
         extra: dict[int, tuple[Any, Listener]] = {}
         ready_r, ready_w = [], []
         for item in rlist:
-            fd = _number(item)
+            fd = number_of(item)
             if fd in connections:
                 if look(fd, POLLIN):
                     ready_r.append(item)
@@ -180,17 +211,18 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
                 elif listener is not None:
                     extra[listener.san_fd] = item, listener
         for item in wlist:
-            fd = _number(item)
+            fd = number_of(item)
             if fd in connections and look(fd, POLLOUT):
                 ready_w.append(item)
+        ready_x = [item for item in xlist if is_urgent(number_of(item))]
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if timeout is not None and timeout < 0:
             left = timeout  # select() raises its ValueError
-        wait = 0.0 if ready_r or ready_w else _capped(left, nearest)
+        wait = 0.0 if ready_r or ready_w or ready_x else _capped(left, nearest)
         got_r, got_w, got_x = _select([*rlist, *extra], wlist, xlist, wait)
-        if offers and any(refused(_number(item)) for item in got_r):
+        if offers and any(refused(number_of(item)) for item in got_r):
             continue
-        chosen = {id(item) for item in (*got_r, *ready_r)}
+        chosen = {id(item) for item in (*got_r, *ready_r) if not _is_urgent_only(item)}
         for san, (item, listener) in extra.items():
             if san in got_r and listener.ready():
                 chosen.add(id(item))
@@ -201,15 +233,31 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
             if any(item is ready for ready in ready_w)
             or (any(item is got for got in got_w) and not _is_full(item))
         ]
-        if answer_r or answer_w or got_x:
-            return answer_r, answer_w, got_x
+        answer_x = [
+            item
+            for item in xlist
+            if any(item is ready for ready in ready_x)
+            or (any(item is got for got in got_x) and number_of(item) not in connections)
+        ]
+        if answer_r or answer_w or answer_x:
+            return answer_r, answer_w, answer_x
+        for item in got_x:
+            known = connections.get(number_of(item))
+            if known is not None:
+                known.stream.hush_urgent()
         if deadline is not None and time.monotonic() >= deadline:
             return [], [], []
 
 
 def _is_full(item: Any) -> bool:
-    known = connections.get(_number(item))
+    known = connections.get(number_of(item))
     return known is not None and not known.stream.writable()
+
+
+def _is_urgent_only(item: Any) -> bool:
+    """The token on this bell tells of an urgent byte, which makes no socket readable."""
+    known = connections.get(number_of(item))
+    return known is not None and known.stream.marked and not known.stream.readable()
 
 
 # -- epoll and poll ------------------------------------------------------------------------------
@@ -240,6 +288,10 @@ class Grafts:
         """`fd` is registered with `mask` now: see to its SAN side."""
         watch = self.watch(poller)
         watch.masks[fd] = mask
+        if mask & POLLPRI and not mask & ONCE:
+            watch.urgent.add(fd)
+        else:
+            watch.urgent.discard(fd)
         if fd not in listeners.listening and fd not in listeners.listeners:
             return
         listener = listeners.accepting(fd) if mask & POLLIN else None
@@ -257,6 +309,7 @@ class Grafts:
         """`fd` is not registered any more."""
         watch = self.watch(poller)
         watch.masks.pop(fd, None)
+        watch.urgent.discard(fd)
         for san, owner in list(watch.sans.items()):
             if owner == fd:
                 del watch.sans[san]
@@ -285,6 +338,9 @@ class Grafts:
             mask = watch.masks.get(fd, 0)
             if mask & POLLIN and fd in connections and connections[fd].stream.readable():
                 found[fd] = POLLIN
+        for fd in list(watch.urgent):
+            if is_urgent(fd):
+                found[fd] = found.get(fd, 0) | POLLPRI
         if self.kind is _poll_type:
             for fd, mask in list(watch.masks.items()):
                 # level-triggered and asked anew each time: a blocking socket's full ring, too
@@ -342,7 +398,7 @@ def _dup(fd: int) -> int:
 
 
 _EPOLL_DEFAULT = select_module.EPOLLIN | select_module.EPOLLPRI | select_module.EPOLLOUT
-_POLL_DEFAULT = POLLIN | select_module.POLLPRI | POLLOUT
+_POLL_DEFAULT = POLLIN | POLLPRI | POLLOUT
 epolls = Grafts(_epoll_type, lambda poller: int(poller.fileno()), _EPOLL_DEFAULT)
 polls = Grafts(_poll_type, id, _POLL_DEFAULT)
 _original_poll = select_module.poll
@@ -358,17 +414,17 @@ def methods_of(grafts: Grafts) -> dict[str, Callable[..., Any]]:
 
     def register(self: Any, fd: Any, eventmask: int = grafts.default) -> None:
         grafts.register(self, fd, eventmask)
-        grafts.registered(self, _number(fd), eventmask)
+        grafts.registered(self, number_of(fd), eventmask)
 
     def modify(self: Any, fd: Any, eventmask: int) -> None:
         grafts.modify(self, fd, eventmask)
-        grafts.registered(self, _number(fd), eventmask)
+        grafts.registered(self, number_of(fd), eventmask)
 
     def unregister(self: Any, fd: Any) -> None:
         try:
             grafts.unregister(self, fd)
         finally:
-            grafts.unregistered(self, _number(fd))
+            grafts.unregistered(self, number_of(fd))
 
     return {"register": register, "modify": modify, "unregister": unregister}
 

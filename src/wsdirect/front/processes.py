@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -33,9 +34,17 @@ def _in_child() -> None:
             module.after_fork_child()
 
 
+def leave() -> None:
+    """The process ends: sessions' bytes are in its hands, not in the kernel's."""
+    pump = sys.modules.get("wsdirect.switch.session.pump")
+    if pump is not None:
+        pump.drain()
+
+
 def register() -> None:
     """Once per process; hooks cannot be taken back, and do nothing where nothing is switched."""
     global _registered
     if not _registered:
         _registered = True
+        atexit.register(leave)
         os.register_at_fork(before=_before, after_in_child=_in_child)

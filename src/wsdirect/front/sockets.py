@@ -13,6 +13,7 @@ import os
 from wsdirect import reasons, settings
 from wsdirect.switch import addresses, connection, listeners
 from wsdirect.switch.connection import connections, forget, fresh, note_plain, plain
+from wsdirect.switch.options import OOBINLINE, inline_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 base = _socket.socket
 SOCK_STREAM = int(_socket.SOCK_STREAM)
+MSG_OOB = int(_socket.MSG_OOB)
 IPPROTO_TCP = _socket.IPPROTO_TCP
 STREAM_PROTOCOLS = (0, IPPROTO_TCP)
 SPECIAL_HOSTS = ("<broadcast>",)
@@ -183,6 +185,8 @@ def setsockopt(self: Any, *args: Any) -> None:
     else:
         known.options.set(args[0], args[1], *args[2:])
         known.options_changed()
+        if args[:2] == OOBINLINE:
+            known.stream.inline = inline_of(known.options.values)
 
 
 def getsockopt(self: Any, *args: Any) -> int | bytes:
@@ -190,6 +194,8 @@ def getsockopt(self: Any, *args: Any) -> int | bytes:
     known = connections.get(base.fileno(self))
     if known is None or not 2 <= len(args) <= 3 or not all(isinstance(arg, int) for arg in args):
         return base.getsockopt(self, *args)
+    if args[:2] == OOBINLINE:  # another process that shares the connection may have set it
+        known.options.set(*OOBINLINE, int(known.stream.inline))
     return known.options.get(*args)
 
 
@@ -227,7 +233,8 @@ def recvmsg(self: Any, *args: Any) -> Any:
         raise ValueError("invalid ancillary data buffer length")
     if size < 0:
         raise ValueError("negative buffer size in recvmsg()")
-    return self_recv(self, size, flags), [], 0, None
+    data = self_recv(self, size, flags)
+    return data, [], MSG_OOB if data and flags & MSG_OOB else 0, None
 
 
 def recvmsg_into(self: Any, *args: Any) -> Any:
@@ -247,7 +254,7 @@ def recvmsg_into(self: Any, *args: Any) -> Any:
         piece = data[at : at + len(view)]
         view[: len(piece)] = piece
         at += len(piece)
-    return len(data), [], 0, None
+    return len(data), [], MSG_OOB if data and flags & MSG_OOB else 0, None
 
 
 # The C descriptors, put here by enable(); self_recv(sock, n) is sock.recv(n) for any subclass.

@@ -8,6 +8,7 @@ is sent again over a TCP connection that takes the descriptor's place.
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import time
 from _thread import RLock
@@ -17,6 +18,10 @@ from wsdirect.switch import addresses
 from wsdirect.switch.connection import Connection, connections, move_descriptor, note_plain
 from wsdirect.switch.ports import pool
 from wsdirect.telling import tell_once
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wsdirect._core._native import Stream
 
 CONNECT_TIMEOUT = 30.0  # seconds; the peer is on this host
 
@@ -41,7 +46,7 @@ def move_to_tcp(fd: int) -> list[int]:
             tcp.settimeout(CONNECT_TIMEOUT)
             tcp.connect(connection.shown_peer())
             connection.options.apply_to(tcp)
-            tcp.sendall(connection.stream.pending_out())
+            _send_again(tcp, connection.stream)
             if connection.stream.write_ended:
                 tcp.shutdown(_socket.SHUT_WR)
         except BaseException:
@@ -54,6 +59,16 @@ def move_to_tcp(fd: int) -> list[int]:
         )
         note_plain(fd, connection.role, reason, connection.local, connection.peer)
         return fds
+
+
+def _send_again(tcp: _socket.socket, stream: Stream) -> None:
+    """What the program has sent so far; its urgent bytes as such."""
+    data, at = stream.pending_out(), 0
+    for urgent in stream.urgent_out():
+        tcp.sendall(data[at:urgent])
+        tcp.send(data[urgent : urgent + 1], _socket.MSG_OOB)
+        at = urgent + 1
+    tcp.sendall(data[at:])
 
 
 def _tcp_socket(connection: Connection) -> _socket.socket:
@@ -75,6 +90,9 @@ def _replace(connection: Connection, tcp: _socket.socket) -> list[int]:
     fds = list(connection.fds)
     connection.leave(fds)
     source = tcp.detach()
+    owner = fcntl.fcntl(fds[0], fcntl.F_GETOWN)
+    if owner:
+        fcntl.fcntl(source, fcntl.F_SETOWN, owner)  # it is told of urgent data (SIGURG)
     for fd in fds[1:]:
         move_descriptor(os.dup(source), fd)
     move_descriptor(source, fds[0])

@@ -45,6 +45,9 @@ CARRIED = (
     (_socket.IPPROTO_IP, _socket.IP_TOS, 4),
 )
 
+OOBINLINE = (SOL_SOCKET, int(_socket.SO_OOBINLINE))
+"""Kept by the stream, for all processes that share the connection."""
+
 DOUBLED = frozenset({(SOL_SOCKET, _socket.SO_SNDBUF), (SOL_SOCKET, _socket.SO_RCVBUF)})
 """Options that the kernel doubles when they are set."""
 
@@ -80,6 +83,11 @@ def linger_of(values: dict[tuple[int, int], bytes]) -> bool:
     """Whether close must reset the connection: SO_LINGER on, 0 seconds."""
     value = values.get((SOL_SOCKET, _socket.SO_LINGER))
     return value is not None and len(value) >= 8 and struct.unpack("=ii", value[:8]) == (1, 0)
+
+
+def inline_of(values: dict[tuple[int, int], bytes]) -> bool:
+    """Whether urgent bytes stay in the stream: SO_OOBINLINE."""
+    return any(values.get(OOBINLINE, b""))
 
 
 def window_of(values: dict[tuple[int, int], bytes]) -> int | None:
