@@ -13,7 +13,7 @@
 
 static size_t slot_length(uint64_t ring)
 {
-    return WSD_PAGE + 2 * (size_t)ring;
+    return WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH + 2 * (size_t)ring;
 }
 
 static size_t segment_length(uint32_t slots, uint64_t ring)
@@ -149,7 +149,13 @@ wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
 
 uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction)
 {
-    return (uint8_t *)wsd_segment_slot(segment, index) + WSD_PAGE + (direction ? segment->ring : 0);
+    return (uint8_t *)wsd_segment_slot(segment, index) + WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH +
+           (direction ? segment->ring : 0);
+}
+
+wsd_exposure *wsd_slot_exposure(wsd_slot *slot, unsigned side, uint32_t index)
+{
+    return (wsd_exposure *)((uint8_t *)slot + WSD_PAGE + (side & 1) * WSD_EXPOSURES_LENGTH) + index;
 }
 
 static bool slot_is_free(const wsd_slot *slot)
@@ -203,6 +209,8 @@ int wsd_segment_take(wsd_segment *segment)
         atomic_store_explicit(&header->last_cpu[0], mine, memory_order_relaxed);
         reset_direction(&slot->direction[0], mine, theirs);
         reset_direction(&slot->direction[1], theirs, mine);
+        atomic_init(&slot->controls[0], 0);
+        atomic_init(&slot->controls[1], 0);
         uint32_t generation = wsd_slot_generation(slot) + 1;
         /* release: whoever attaches (acquire) sees the reset directions */
         atomic_store_explicit(&slot->state, WSD_STATE_WORD(generation, WSD_OFFERED), memory_order_release);

@@ -1,9 +1,10 @@
 /* The shared memory of one pair of processes: a sealed memfd with slots for connections.
  *
- *   header page | slot 0: control page, ring 0, ring 1 | slot 1: ...
+ *   header page | slot 0: control page, exposures 0, exposures 1, ring 0, ring 1 | slot 1: ...
  *
  * Direction 0 carries bytes from the side that offered (connected) to the side that attached
- * (accepted), direction 1 the other way.  Everything another process of either side needs is here,
+ * (accepted), direction 1 the other way.  Exposures are what a side lets the other one read and write
+ * of its memory (wsd_region.h); pages of them that nobody uses cost nothing.  Everything another process of either side needs is here,
  * so forked processes can share an end.  Nothing read from here is trusted: sizes are copied once
  * when the segment is mapped, indices are masked and range-checked at every use.
  */
@@ -14,7 +15,7 @@
 #include "wsd_lock.h"
 
 #define WSD_MAGIC 0x3176534457534157ull
-#define WSD_VERSION 1u
+#define WSD_VERSION 2u
 #define WSD_PAGE 4096u
 #define WSD_RING_MIN 4096u
 #define WSD_RING_MAX (16u << 20)
@@ -39,11 +40,17 @@ typedef struct {
     WSD_ALIGNED _Atomic uint64_t head; /* bytes published, | WSD_PENDING */
     _Atomic uint32_t producer_cpu;
     _Atomic uint32_t fin;
+    _Atomic uint64_t urgent;            /* where the latest urgent byte is, + 1; 0: there was none */
+    _Atomic uint64_t dropped_from;      /* earlier urgent bytes that went out of the stream when the */
+    _Atomic uint64_t dropped_to;        /* next one came, see wsd_urgent.h; void unless from < to */
+    _Atomic uint32_t urgent_token;      /* 1: a token with MSG_OOB is (being) sent */
     WSD_ALIGNED _Atomic uint64_t tail; /* bytes consumed */
     _Atomic uint32_t consumer_cpu;
     _Atomic uint32_t debt;     /* tokens the consumer still has to eat */
     _Atomic uint32_t sleepers; /* consumers asleep on the bell: then nobody goes QUIET */
     _Atomic uint32_t deaf;     /* the consumer has shut down its reading: tokens cannot be sent */
+    _Atomic uint64_t urgent_read;   /* the value of `urgent` that was read with MSG_OOB */
+    _Atomic uint32_t urgent_inline; /* SO_OOBINLINE of the consumer */
     WSD_ALIGNED _Atomic uint32_t rx;
     _Atomic uint64_t rx_stamp; /* when the last token was sent, for the measured wake latency */
     WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent */
@@ -56,7 +63,27 @@ typedef struct {
     WSD_ALIGNED _Atomic uint32_t state;
     _Atomic uint32_t holders[2]; /* processes that hold this end: [0] offering, [1] accepting side */
     wsd_direction direction[2];
+    /* control messages that each side has sent; a hint to look for them behind data, nothing more */
+    WSD_ALIGNED _Atomic uint32_t controls[2];
 } wsd_slot;
+
+/* One piece of memory that a side exposes to the other.  Written by its owner while the word is not
+ * active and nobody uses it; after that only the word changes. */
+typedef struct {
+    _Atomic uint64_t word; /* see wsd_region.c */
+    _Atomic uint64_t key;  /* random, part of the descriptor */
+    _Atomic uint64_t address, length;
+    _Atomic uint64_t memory, memory_offset; /* of shareable memory: its inode and where in it; or 0 */
+    _Atomic uint32_t access;
+    _Atomic uint32_t generation; /* the slot's: an older connection's entries are worth nothing */
+    _Atomic int32_t memory_fd;   /* descriptor of the shareable memory in the owner */
+    _Atomic int32_t pid;         /* the owner, by its own account */
+} wsd_exposure;
+
+#define WSD_EXPOSURES 128u
+#define WSD_EXPOSURES_LENGTH (WSD_EXPOSURES * sizeof(wsd_exposure))
+_Static_assert(sizeof(wsd_exposure) == 64, "an exposure is half a line");
+_Static_assert(WSD_EXPOSURES_LENGTH % WSD_PAGE == 0, "a side's exposures are whole pages");
 
 typedef struct {
     uint64_t magic;
@@ -90,6 +117,7 @@ void wsd_segment_release(wsd_segment *segment);
 
 wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index);
 uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction);
+wsd_exposure *wsd_slot_exposure(wsd_slot *slot, unsigned side, uint32_t index);
 /* A free slot, reset and OFFERED with one holder on side 0; -1 when all are taken. */
 int wsd_segment_take(wsd_segment *segment);
 uint32_t wsd_slot_generation(const wsd_slot *slot);

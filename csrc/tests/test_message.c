@@ -80,6 +80,56 @@ static void room_is_told_of(void)
     drop(&c);
 }
 
+static void control_messages(void)
+{
+    connection c = connection_with(WSD_RING_MIN);
+    char in[100];
+    struct iovec iov = {"for you", 7}, to = {in, sizeof in};
+    CHECK_IS(wsd_message_recv_control(c.b, &to, 1), -EAGAIN);
+    CHECK_IS(wsd_message_controls(c.b), 0);
+    CHECK_IS(send_message(c.a, "data", 4), 0);
+    CHECK_IS(wsd_message_send_control(c.a, &iov, 1), 0);
+    CHECK_IS(send_message(c.a, "more", 4), 0);
+    CHECK_IS(wsd_message_controls(c.b), 1);
+    CHECK_IS(wsd_message_controls(c.a), 0);
+    CHECK_IS(wsd_message_recv_control(c.b, &to, 1), -EPROTO);
+    CHECK_IS(recv_message(c.b, in, sizeof in), 4);
+    CHECK_IS(recv_message(c.b, in, sizeof in), -EPROTO);
+    CHECK_IS(wsd_message_size(c.b), -EPROTO);
+    CHECK_IS(wsd_message_discard(c.b), -EPROTO);
+    to.iov_len = 6;
+    CHECK_IS(wsd_message_recv_control(c.b, &to, 1), -EMSGSIZE);
+    to.iov_len = sizeof in;
+    CHECK_IS(wsd_message_recv_control(c.b, &to, 1), 7);
+    CHECK(memcmp(in, "for you", 7) == 0);
+    CHECK_IS(recv_message(c.b, in, sizeof in), 4);
+    CHECK_IS(polled(c.bell[1]), POLLOUT);
+    CHECK_IS(c.b->traffic->received, 8); /* control is not what the program sent */
+    CHECK_IS(c.a->traffic->sent, 8);
+    drop(&c);
+}
+
+static void control_rings_a_silenced_bell(void)
+{
+    connection c = connection_with(WSD_RING_MIN);
+    char in[100];
+    struct iovec iov = {"now", 3}, to = {in, sizeof in};
+    for (int round = 0; round < 3; round++) {
+        wsd_stream_unarm(c.b);
+        CHECK_IS(send_message(c.a, "x", 1), 0);
+        CHECK_IS(polled(c.bell[1]), POLLOUT); /* it polls by itself */
+        CHECK_IS(wsd_message_send_control(c.a, &iov, 1), 0);
+        CHECK_IS(polled(c.bell[1]), POLLIN | POLLOUT);
+        CHECK_IS(wsd_message_send_control(c.a, &iov, 1), 0); /* one token is enough */
+        CHECK_IS(recv_message(c.b, in, sizeof in), 1);
+        CHECK_IS(wsd_message_recv_control(c.b, &to, 1), 3);
+        CHECK_IS(wsd_message_recv_control(c.b, &to, 1), 3);
+        CHECK_IS(polled(c.bell[1]), POLLOUT);
+        CHECK_IS(wsd_message_size(c.b), -EAGAIN);
+    }
+    drop(&c);
+}
+
 static void ends(void)
 {
     connection c = connection_with(WSD_RING_MIN);
@@ -103,7 +153,8 @@ static void ends(void)
 
 static void bad_frames(void)
 {
-    uint64_t lengths[] = {1, 5, WSD_RING_MIN - 8, WSD_RING_MIN, UINT64_MAX, UINT64_MAX - 7, 1ull << 63, 1ull << 32};
+    uint64_t lengths[] = {1, 5, WSD_RING_MIN - 8, WSD_RING_MIN, UINT64_MAX, UINT64_MAX - 7, 1ull << 63, 1ull << 32,
+                          1ull << 57, 3ull << 56, 1ull << 56 | 1, 1ull << 56 | 1ull << 32};
     char in[64];
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         for (int how = 0; how < 3; how++) {
@@ -139,6 +190,8 @@ int main(void)
     RUN(in_order_and_whole);
     RUN(limits);
     RUN(room_is_told_of);
+    RUN(control_messages);
+    RUN(control_rings_a_silenced_bell);
     RUN(ends);
     RUN(bad_frames);
     return 0;

@@ -35,7 +35,7 @@ static void foreign_segments(void)
 {
     wsd_segment_header good = {
         .magic = WSD_MAGIC, .version = WSD_VERSION, .slots = 2, .ring = WSD_RING_MIN, .id = 7};
-    off_t size = WSD_PAGE + 2 * (WSD_PAGE + 2 * WSD_RING_MIN);
+    off_t size = WSD_PAGE + 2 * (WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH + 2 * WSD_RING_MIN);
     wsd_segment *segment;
     const char *why;
     int fd = memory_file(&good, size, SEALS);

@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 PREFIX = "WSDIRECT"
+SESSION_WAYS = ("auto", "always")
+RDMA_WAYS = ("auto", "shared", "direct", "owner")
 LOG_LEVELS = ("off", "error", "info", "debug")
 TRUE_WORDS = ("1", "on", "true", "yes")
 FALSE_WORDS = ("0", "off", "false", "no")
@@ -192,6 +194,18 @@ def _log_level(text: str) -> str:
     return text.lower()
 
 
+def _session_way(text: str) -> str:
+    if text.lower() not in SESSION_WAYS:
+        raise ValueError
+    return text.lower()
+
+
+def _rdma_way(text: str) -> str:
+    if text.lower() not in RDMA_WAYS:
+        raise ValueError
+    return text.lower()
+
+
 def _providers(text: str) -> tuple[str, ...]:
     names = _items(text)
     if not names or any(not name.replace("-", "_").isidentifier() for name in names):
@@ -291,6 +305,14 @@ ALL: tuple[Setting, ...] = (
         "Descriptors always tell the truth to pollers outside Python, at 5-9 us a round trip.",
     ),
     Setting(
+        "WSDIRECT_SESSION", "session", _session_way, "auto", "auto or always",
+        "Session protocol for providers without byte streams (auto), or for all of them (always).",
+    ),
+    Setting(
+        "WSDIRECT_RDMA", "rdma", _rdma_way, "auto", "auto, shared, direct or owner",
+        "How RDMA in this host copies: by shared memory, process to process, or by its owner.",
+    ),
+    Setting(
         "WSDIRECT_LOG", "log", _log_level, "error", "off, error, info or debug",
         "What is told on standard error.",
     ),
@@ -317,6 +339,8 @@ class Settings:
     allow_uids: frozenset[int]
     exclude: tuple[Exclusion, ...]
     strict: bool
+    session: str
+    rdma: str
     log: str
     providers: tuple[str, ...]
 

@@ -42,7 +42,22 @@ HEADER = struct.Struct("=8sIIIIiIq")
 HIGH_WATER_AT = 28
 COUNTERS_AT = 128
 COUNTERS_SIZE = 16 * 8
-PROCESS_COUNTERS = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks")
+PROCESS_COUNTERS = (
+    "rings",
+    "eats",
+    "stale",
+    "sleeps",
+    "spins",
+    "yields",
+    "full_marks",
+    "takeovers",
+    "rdma_shared",
+    "rdma_direct",
+    "rdma_owner",
+    "rdma_shared_bytes",
+    "rdma_direct_bytes",
+    "rdma_owner_bytes",
+)
 """Names of the process counters in their order; the others of the sixteen are free."""
 
 # in use, family, path, role, fd, reason, peer pid, local port, peer port, since,

@@ -15,6 +15,9 @@ from wsdirect.spi.constants import (
     FD_ACCEPT,
     FD_CONNECT,
     IPPROTO_TCP,
+    MEM_READ,
+    MEM_READWRITE,
+    MEM_WRITE,
     SO_MAX_MSG_SIZE,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -102,12 +105,25 @@ class San:
         self.provider.WSPCloseSocket(listener)
         return a, b
 
+    def register(self, s, buffer, access=MEM_READWRITE):
+        """Register a buffer for as long as the socket lives; its handle."""
+        return self.provider.WSPRegisterMemory(s, buffer, access)
+
+    def _registered(self, s, buffers, access):
+        for buffer in buffers:
+            if memoryview(buffer).nbytes:
+                self.register(s, buffer, access)
+
     def send(self, s, *buffers, polled=True):
+        """Register the buffers and send them."""
+        self._registered(s, buffers, MEM_READ)
         overlapped = WSAOVERLAPPED(polled=polled)
         assert self.provider.WSPSend(s, buffers, 0, overlapped) is None
         return overlapped
 
     def recv(self, s, *buffers, polled=True):
+        """Register the buffers and receive into them."""
+        self._registered(s, buffers, MEM_WRITE)
         overlapped = WSAOVERLAPPED(polled=polled)
         assert self.provider.WSPRecv(s, buffers, 0, overlapped) is None
         return overlapped

@@ -15,6 +15,8 @@ from wsdirect.spi.constants import (
     FD_CONNECT,
     FD_READ,
     IPPROTO_TCP,
+    SG_CONSTRAINED_GROUP,
+    SG_UNCONSTRAINED_GROUP,
     SOCK_STREAM,
 )
 from wsdirect.spi.errors import WsaErrorCode
@@ -63,7 +65,11 @@ def test_startup_and_cleanup_are_counted(san):
         (AF_INET, 2, IPPROTO_TCP, 0, E.WSAESOCKTNOSUPPORT),
         (AF_INET, SOCK_STREAM, 17, 0, E.WSAEPROTOTYPE),
         (AF_INET, SOCK_STREAM, 99, 0, E.WSAEPROTONOSUPPORT),
-        (AF_INET, SOCK_STREAM, IPPROTO_TCP, 1, E.WSAEINVAL),
+        (AF_INET, SOCK_STREAM, IPPROTO_TCP, SG_UNCONSTRAINED_GROUP, 0),
+        (AF_INET, SOCK_STREAM, IPPROTO_TCP, SG_CONSTRAINED_GROUP, 0),
+        (AF_INET, SOCK_STREAM, IPPROTO_TCP, 12345, E.WSAEINVAL),
+        (AF_INET, SOCK_STREAM, IPPROTO_TCP, -1, E.WSAEINVAL),
+        (AF_INET, SOCK_STREAM, IPPROTO_TCP, "1", E.WSAEINVAL),
     ],
 )
 def test_kinds_of_sockets(san, af, kind, protocol, group, code):
@@ -266,12 +272,100 @@ def test_unusable_destinations(san, address, code):
     assert code_of(san.provider.WSPListen, s) == E.WSAEINVAL  # port 0
 
 
+def test_data_go_both_ways_with_the_handshake(san, port):
+    listener = san.listen(port)
+    seen = []
+
+    def condition(request):
+        seen.append((request.caller_data, request.callee_data_max))
+        request.callee_data = bytearray(b"welcome")
+        return CF_ACCEPT
+
+    for sent in (b"hello", memoryview(b"hello"), bytes(1024), b"", None):
+        answer = bytearray(b"what was in it before")
+        s = san.socket()
+        event = Event()
+        san.provider.WSPEventSelect(s, event, FD_CONNECT)
+        connect = san.provider.WSPConnect
+        assert code_of(connect, s, (HOST, port), sent, answer) == E.WSAEWOULDBLOCK
+        accepted, _ = san.accept(listener, condition)
+        assert event.wait(10)
+        assert answer == b"welcome"  # before the connect is announced
+        assert san.connected(s, event) == 0
+        assert seen.pop() == (bytes(sent) if sent else None, 1024)
+        san.send(s, b"first")
+        assert san.receive(accepted) == b"first"  # the handshake is no part of the data
+
+
+def test_no_answer_data_empty_the_buffer(san, port):
+    listener = san.listen(port)
+    answer = bytearray(b"before")
+    s = san.socket()
+    thread = threading.Timer(0.05, san.provider.WSPAccept, (listener,))
+    thread.start()
+    san.provider.WSPConnect(s, (HOST, port), b"hello", answer)
+    thread.join()
+    assert answer == b""
+
+
+def test_answer_data_of_a_refusal_are_not_told(san, port):
+    listener = san.listen(port)
+    answer = bytearray(b"before")
+    s = san.socket()
+    event = Event()
+    san.provider.WSPEventSelect(s, event, FD_CONNECT)
+    assert code_of(san.provider.WSPConnect, s, (HOST, port), None, answer) == E.WSAEWOULDBLOCK
+
+    def condition(request):
+        request.callee_data = b"no"
+        return CF_REJECT
+
+    assert code_of(san.accept, listener, condition) == E.WSAECONNREFUSED
+    assert san.connected(s, event) == E.WSAECONNREFUSED
+    assert answer == b"before"
+
+
+def test_answer_into_a_buffer_that_is_in_use(san, port):
+    listener = san.listen(port)
+    answer = bytearray(4)
+    s = san.socket()
+    event = Event()
+    san.provider.WSPEventSelect(s, event, FD_CONNECT)
+    held = memoryview(answer)
+    assert code_of(san.provider.WSPConnect, s, (HOST, port), None, answer) == E.WSAEWOULDBLOCK
+    san.accept(listener)
+    assert san.connected(s, event) == 0  # whatever becomes of the data
+    held.release()
+
+
+@pytest.mark.parametrize("wrong", [{"callee_data": bytes(1025)}, {"callee_data": 5}, {"group": 99}])
+def test_invalid_results_of_the_condition_function(san, port, wrong):
+    listener = san.listen(port)
+    s, event = san.connect(port)
+
+    def condition(request):
+        for name, value in wrong.items():
+            setattr(request, name, value)
+        return CF_ACCEPT
+
+    assert code_of(san.accept, listener, condition) == E.WSAEINVAL
+    assert san.connected(s, event) == E.WSAECONNREFUSED
+    assert len(san.switch.handles) == 2
+
+
 def test_what_a_connect_cannot_carry(san, port):
     san.listen(port)
     s = san.socket()
     connect = san.provider.WSPConnect
-    assert code_of(connect, s, (HOST, port), b"hello") == E.WSAEPROTONOSUPPORT
-    assert code_of(connect, s, (HOST, port), None, QOS()) == E.WSAEOPNOTSUPP
+    assert code_of(connect, s, (HOST, port), bytes(1025)) == E.WSAENOBUFS
+    assert code_of(connect, s, (HOST, port), 5) == E.WSAEFAULT
+    assert code_of(connect, s, (HOST, port), None, b"read-only") == E.WSAEFAULT
+    native = san.socket(native=True)
+    assert code_of(connect, native, (HOST, port), b"hello") == E.WSAEPROTONOSUPPORT
+    assert code_of(connect, native, (HOST, port), None, bytearray()) == E.WSAEPROTONOSUPPORT
+    assert code_of(connect, native, (HOST, port), None, None, QOS()) == E.WSAEOPNOTSUPP
+    assert code_of(connect, native, (HOST, port), None, None, None, QOS()) == E.WSAEOPNOTSUPP
+    san.connect(port)  # and nothing is left of all this
 
 
 def test_unbound_socket_neither_connects_nor_listens(san):

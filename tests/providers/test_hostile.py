@@ -11,9 +11,25 @@ import pytest
 from tests.providers.helpers import HOST, Child, San, code_of, eventually, resources
 from wsdirect._core import native
 from wsdirect.providers.shm import names
+from wsdirect.providers.shm.handshake import (
+    ACCEPTED,
+    REFUSED,
+    WAIT,
+    Greeting,
+    pack_answer,
+    pack_hello,
+    unpack_hello,
+)
 from wsdirect.providers.shm.names import MESSAGES, STREAMS, pack_offer, parse_host
-from wsdirect.spi.constants import CF_ACCEPT
+from wsdirect.spi.constants import (
+    CF_ACCEPT,
+    FD_CONNECT,
+    SERVICETYPE_GUARANTEED,
+    SIO_GET_QOS,
+)
 from wsdirect.spi.errors import WsaErrorCode
+from wsdirect.spi.overlapped import Event
+from wsdirect.spi.structures import FLOWSPEC, QOS
 
 E = WsaErrorCode
 LOOPBACK = parse_host(HOST)
@@ -260,6 +276,165 @@ def test_answers_that_are_none(san, port):
             connection.close()
 
 
+def knock_for_messages(port, frame):
+    """A request for messages with this hello, or none; the bell, and the client's end."""
+    segment = native.Segment.create(slots=1)
+    slot = segment.take()
+    stream = native.Stream.offer(segment, slot, -1, None)
+    if frame is not None:
+        stream.send_message([frame])
+    client = knock(
+        port,
+        offer_of(port, segment, flags=names.NEW_SEGMENT),
+        MESSAGES,
+        message=b"S",
+        descriptors=[segment.fileno()],
+    )
+    native.prepare_bell(client.fileno())
+    stream.fd = client.fileno()
+    if frame is not None:
+        client.send(b"!")
+    return client, stream
+
+
+GOOD = QOS(FLOWSPEC(TokenRate=1), None)
+GUARANTEED = QOS(FLOWSPEC(ServiceType=SERVICETYPE_GUARANTEED), None)
+HELLO = pack_hello(Greeting(b"data", GOOD, GOOD))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        None,
+        b"",
+        b"H",
+        b"A" + HELLO[1:],  # another kind
+        HELLO[:1] + b"\2" + HELLO[2:],  # another version
+        HELLO[:2] + b"\4" + HELLO[3:],  # unknown flags
+        HELLO[:2] + b"\1" + HELLO[3:],  # what the flags say does not fit the length
+        HELLO[:-1],
+        HELLO + b"x",
+        HELLO[:4] + b"\xff\xff\xff\xff" + HELLO[8:],
+        HELLO[:8] + b"\xff" * 64 + HELLO[72:],  # an invalid flow spec
+        pack_hello(Greeting(b"", GUARANTEED)),  # nobody here would ask for it
+        pack_hello(Greeting(bytes(1024), GOOD, GOOD)) + b"x",
+        bytes(5000),
+    ],
+)
+def test_hello_that_is_none(san, port, frame):
+    """It is refused; the condition function never sees it, and the next one is served."""
+    listener = san.listen(port)
+    san.provider.WSPEventSelect(listener, None, 0)
+    client, stream = knock_for_messages(port, frame)
+    before = resources()[0]
+    asked = []
+    assert code_of(san.provider.WSPAccept, listener, asked.append) == E.WSAEWOULDBLOCK
+    assert asked == []
+    answer = bytearray(100)
+    assert stream.recv_message([answer]) == len(pack_answer(REFUSED))
+    assert answer.startswith(REFUSED)
+    with pytest.raises(ConnectionResetError):
+        stream.message_size()
+    assert resources()[0] <= before + 1  # the segment that came with it
+    s, event = san.connect(port)
+    san.accept(listener)
+    assert san.connected(s, event) == 0
+    stream.close()
+    client.close()
+
+
+def test_good_hello_made_by_hand(san, port):
+    """The counterpart of the test above: it is the hello that makes the difference."""
+    listener = san.listen(port)
+    client, stream = knock_for_messages(port, HELLO)
+    seen = []
+    san.provider.WSPAccept(listener, lambda r: seen.append((r.caller_data, r.sqos)) or CF_ACCEPT)
+    assert seen == [(b"data", QOS(None, FLOWSPEC(TokenRate=1)))]
+    answer = bytearray(100)
+    assert bytes(answer[: stream.recv_message([answer])]) == pack_answer(
+        ACCEPTED, Greeting(sqos=QOS(None, FLOWSPEC(TokenRate=1)))
+    )
+    stream.close()
+    client.close()
+
+
+def test_hello_of_the_dead(san, port):
+    """R-151: a request of a process that was killed, or goes while it is looked at."""
+
+    def process(link):
+        mine = San()
+        mine.connect(port)
+        link.put("queued")
+        time.sleep(30)
+
+    listener = san.listen(port)
+    san.provider.WSPEventSelect(listener, None, 0)
+    asked = []
+    with Child(process) as child:
+        child.link.get()
+        child.kill()
+    assert code_of(san.provider.WSPAccept, listener, asked.append) == E.WSAEWOULDBLOCK
+    assert asked == []
+    with Child(process) as child:
+        child.link.get()
+
+        def condition(request):
+            asked.append(request)
+            child.kill()
+            return CF_ACCEPT
+
+        assert code_of(san.provider.WSPAccept, listener, condition) == E.WSAEWOULDBLOCK
+    assert len(asked) == 1
+    assert len(san.switch.handles) == 1
+    assert len(san.provider._san.sockets) == 1
+
+
+ACCEPT = pack_answer(ACCEPTED, Greeting(b"data", GOOD))
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([ACCEPT], 0),
+        ([pack_answer(WAIT)] * 3 + [ACCEPT], 0),
+        ([pack_answer(WAIT)] * 2000, E.WSAETIMEDOUT),  # as many as the ring takes
+        ([ACCEPT[:-1]], E.WSAETIMEDOUT),
+        ([ACCEPT[:8] + b"\xff" * 64 + ACCEPT[72:]], E.WSAETIMEDOUT),
+        ([HELLO], E.WSAETIMEDOUT),
+        ([pack_answer(ACCEPTED, Greeting(bytes(1025)))], E.WSAETIMEDOUT),
+        ([pack_answer(REFUSED, Greeting(b"data", GOOD))], E.WSAECONNREFUSED),
+    ],
+)
+def test_answers_made_by_hand(san, port, frames, code, monkeypatch):
+    monkeypatch.setattr("wsdirect.providers.shm.connecting._ANSWERS_MAX", 100)
+    with socket.socket(socket.AF_UNIX) as squatter:
+        squatter.bind(name_of(port, MESSAGES))
+        squatter.listen()
+        s = san.socket(45000)
+        event = Event()
+        san.provider.WSPEventSelect(s, event, FD_CONNECT)
+        data = bytearray(b"before")
+        assert code_of(san.provider.WSPConnect, s, (HOST, port), None, data) == E.WSAEWOULDBLOCK
+        connection, name = squatter.accept()
+        offer = names.unpack_offer(name)
+        _, (descriptor,), _, _ = socket.recv_fds(connection, 1, 1)
+        segment = native.Segment.adopt(descriptor)
+        os.close(descriptor)
+        native.prepare_bell(connection.fileno())
+        stream = native.Stream.attach(segment, offer.slot, offer.generation, connection.fileno())
+        hello = bytearray(2000)
+        size = stream.recv_message([hello])
+        assert unpack_hello(bytes(hello[:size])) is not None
+        for frame in frames:
+            stream.send_message([frame])
+        assert san.connected(s, event) == code
+        assert data == (b"data" if code == 0 else b"before")
+        if code == 0:
+            assert san.provider.WSPIoctl(s, SIO_GET_QOS) == QOS(None, FLOWSPEC(TokenRate=1))
+        stream.close()
+        connection.close()
+
+
 def test_foreign_user(port):
     """Both sides turn a stranger away; a client then has the reason foreign-uid."""
     if os.geteuid() != 0:
@@ -337,7 +512,9 @@ def test_hostile_message_length_ends_the_connection(san, port):
     san.send(s, b"message")
     stream = next(x for x in san.provider._san.sockets if x.descriptor == d).channel.stream
     segment = stream.segment
-    start = 4096 + stream.slot * (4096 + 2 * segment.ring) + 4096  # ring 0 of the slot
+    control = 4096 + 2 * 128 * 64  # the slot's words, and what both sides expose
+    hello = 16  # the first message there
+    start = 4096 + stream.slot * (control + 2 * segment.ring) + control + hello  # ring 0 of it
     with mmap.mmap(segment.fileno(), 0) as memory:
         assert struct.unpack_from("<Q", memory, start) == (7,)
         struct.pack_into("<Q", memory, start, 2**63)

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tests.providers.helpers import HOST, PATIENCE, Child, San, code_of, eventually, resources
-from wsdirect.providers.shm.transfer import REQUESTS_MAX
-from wsdirect.spi.constants import FD_ACCEPT
+from wsdirect.providers.shm.limits import REQUESTS_MAX
+from wsdirect.spi.constants import FD_ACCEPT, MEM_READ
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 
@@ -64,7 +64,9 @@ def test_largest_message(san, pair):
     assert san.receive(b, limit) == data
     assert san.wait(a, request) == limit
     overlapped = WSAOVERLAPPED(polled=True)
-    assert code_of(san.provider.WSPSend, a, [data, b"x"], 0, overlapped) == E.WSAEMSGSIZE
+    more = b"x"
+    san.register(a, more, MEM_READ)
+    assert code_of(san.provider.WSPSend, a, [data, more], 0, overlapped) == E.WSAEMSGSIZE
     assert not overlapped.in_progress
     san.send(a, b"goes on")
     assert san.receive(b) == b"goes on"
@@ -95,10 +97,12 @@ def test_waiting_sends_are_announced_without_polling(san, pair):
 def test_many_requests_then_would_block(san, pair):
     a, b = pair
     requests = [san.recv(b, bytearray(8)) for _ in range(REQUESTS_MAX)]
-    extra = WSAOVERLAPPED(polled=True)
-    assert code_of(san.provider.WSPRecv, b, [bytearray(8)], 0, extra) == E.WSAEWOULDBLOCK
+    extra, buffer = WSAOVERLAPPED(polled=True), bytearray(8)
+    san.register(b, buffer)
+    assert code_of(san.provider.WSPRecv, b, [buffer], 0, extra) == E.WSAEWOULDBLOCK
     assert not extra.in_progress
     block = bytes(60000)
+    san.register(b, block, MEM_READ)
     sends = []
     while (
         code := code_of(
@@ -171,8 +175,9 @@ def test_mixed_requests_complete_in_order(san, pair):
 
 def test_record_in_use(san, pair):
     a, b = pair
-    request = san.recv(b, bytearray(8))
-    assert code_of(san.provider.WSPRecv, b, [bytearray(8)], 0, request) == E.WSAEINVAL
+    buffer = bytearray(8)
+    request = san.recv(b, buffer)
+    assert code_of(san.provider.WSPRecv, b, [buffer], 0, request) == E.WSAEINVAL
     assert request.in_progress
     san.send(a, b"x")
     assert san.wait(b, request) == 1
@@ -451,13 +456,14 @@ def test_bulk_in_both_directions_at_once(san, port):
         """Send and receive `count` messages, polled; check what comes."""
         sends = []
         buffer, got = bytearray(size), 0
+        blocks = [bytes([i]) * size for i in range(251)]
+        for block in blocks:
+            mine.register(s, block, MEM_READ)
         request = mine.recv(s, buffer)
         while got < count or len(sends) < count or sends[-1].in_progress:
             if len(sends) < count:
                 record = WSAOVERLAPPED(polled=True)
-                code = code_of(
-                    mine.provider.WSPSend, s, [bytes([len(sends) % 251]) * size], 0, record
-                )
+                code = code_of(mine.provider.WSPSend, s, [blocks[len(sends) % 251]], 0, record)
                 if code == 0:
                     sends.append(record)
                 else:

@@ -132,3 +132,10 @@ def test_importing_the_catalogue_imports_no_provider() -> None:
     )
     # -S: the start-up files of site-packages may import anything
     subprocess.run([sys.executable, "-S", "-c", code], check=True)
+
+
+def test_built_in_entries_say_what_the_providers_say() -> None:
+    for entry in catalog.enum_protocols():
+        if entry.origin == "built-in":
+            assert entry.protocol_info.dwServiceFlags1 == entry.load().protocol_info.dwServiceFlags1
+            assert entry.protocol_info.ProviderId == entry.load().protocol_info.ProviderId

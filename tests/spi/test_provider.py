@@ -15,7 +15,7 @@ from wsdirect.spi.native import NativeStream, native_stream_of
 from wsdirect.spi.provider import ServiceProvider
 
 EXTENSIONS = [
-    name for name in extension_ids.EXTENSION_FUNCTIONS.values() if name != "native_stream"
+    name for name in extension_ids.EXTENSION_FUNCTIONS.values() if name.startswith("WSP")
 ]
 FUNCTIONS = [*layout.REQUIRED_PROCEDURES, "WSPStartupEx", *EXTENSIONS]
 

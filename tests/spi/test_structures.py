@@ -77,7 +77,7 @@ def test_write_comes_before_read() -> None:
 
 
 def test_extension_guids_differ() -> None:
-    assert len(extension_ids.EXTENSION_FUNCTIONS) == 8
+    assert len(extension_ids.EXTENSION_FUNCTIONS) == 9
     assert len(extension_ids.REQUIRED_EXTENSIONS) == 5
 
 

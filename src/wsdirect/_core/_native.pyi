@@ -47,6 +47,26 @@ class Segment:
     def generation(self, slot: int) -> int:
         """The slot's generation: part of an offer, so that none is mistaken for a later one."""
 
+def address_of(buffer: Buffer) -> tuple[int, int]:
+    """(address, length in bytes) of a buffer that is one piece.
+
+    TypeError, BufferError: it is none.
+    """
+
+def memory_of(fd: int) -> tuple[int, int]:
+    """(size, inode) of memory that other processes may map; ValueError if it is not sealed."""
+
+class PeerMemory:
+    """Memory of another process, mapped here until this object is gone."""
+
+    def __init__(self, pid: int, fd: int, inode: int) -> None:
+        """Map what descriptor `fd` of process `pid` stands for, if it is sealed and this inode.
+
+        OSError: it is not, or it cannot be opened or mapped.
+        """
+    @property
+    def size(self) -> int: ...
+
 class Stream:
     """One end of a connection in a slot: byte stream or messages, never both at once."""
 
@@ -107,7 +127,7 @@ class Stream:
         """recv would not block: data, end of stream, or an error to report."""
     def writable(self) -> bool: ...
     def available(self) -> int:
-        """Bytes that recv could take now."""
+        """Bytes that recv could take now: up to the mark of an urgent byte."""
     def queued(self) -> int:
         """Bytes sent that the peer has not taken."""
     def arm(self, for_read: bool = True, for_write: bool = True) -> None:
@@ -119,11 +139,43 @@ class Stream:
     def wait_writable(self, timeout: float | None = None) -> bool: ...
     def recv_into(self, buffer: Buffer, timeout: float | None = None, flags: int = 0) -> int: ...
     def recv(self, size: int, timeout: float | None = None, flags: int = 0) -> bytes:
-        """`flags`: PEEK and EXACT of this module, not MSG_*."""
+        """`flags`: PEEK and EXACT of this module, not MSG_*.  Stops before an urgent byte."""
     def recv_scatter(self, buffers: Iterable[Buffer], flags: int = 0) -> int:
         """recv into several buffers, in order, without waiting."""
     def send(self, data: Buffer, timeout: float | None = None, flags: int = 0) -> int:
         """At least one byte unless the time-out strikes: BlockingIOError, TimeoutError, EPIPE."""
+    # urgent data
+    def send_urgent(self, data: Buffer, timeout: float | None = None, flags: int = 0) -> int:
+        """As send(); the last byte sent is urgent, and replaces the mark of an earlier one."""
+    def recv_urgent(self, peek: bool = False) -> bytes:
+        """The urgent byte, without waiting; `peek` leaves it unread.  The mark stays where it is.
+
+        OSError(EINVAL): there is none, it was read already, recv went past it, or `inline` is on.
+        BlockingIOError: announced, but not here yet (b"" if the stream has ended without it).
+        OSError(ENOTCONN): the peer has reset the connection.
+        """
+    @property
+    def urgent_pending(self) -> bool:
+        """An urgent byte is here that nobody has read or passed: exceptional condition, POLLPRI."""
+    @property
+    def marked(self) -> bool:
+        """An urgent byte has ever come: readable() may be false while the descriptor polls so."""
+    def hush_urgent(self) -> None:
+        """For one who polls for urgent data only: the bell says POLLPRI for as long as its token is
+        unread, even if urgent_pending is false.  Data in front of it are unannounced() then."""
+    def at_mark(self) -> bool:
+        """The next byte of the stream is the latest urgent one, read or not (SIOCATMARK)."""
+    @property
+    def inline(self) -> bool:
+        """SO_OOBINLINE of this end, shared with the processes that share it: urgent bytes stay in
+        the stream.  recv() stops before an urgent byte either way; without `inline` the next recv()
+        leaves it out."""
+    @inline.setter
+    def inline(self, value: bool) -> None: ...
+    def unread(self) -> int:
+        """What FIONREAD says: bytes in front of the mark, or all if there is none or it is inline."""
+    def urgent_out(self) -> list[int]:
+        """After revoke(): which bytes of pending_out() must be sent as urgent ones, in order."""
     def shutdown(self, how: int) -> None: ...
     def close(self, reset: bool = False) -> None:
         """End this end.  The bell descriptor stays the caller's to close, right after this."""
@@ -147,6 +199,62 @@ class Stream:
         OSError(EMSGSIZE) when it is longer than the buffers together: it stays queued.
         """
     def discard_message(self) -> None: ...
+    def send_control(self, buffers: Iterable[Buffer]) -> bool:
+        """send_message, for the peer's provider; the peer's bell rings even if silenced."""
+    def recv_control(self, buffers: Iterable[Buffer]) -> int:
+        """Take the first message if it is for the provider; OSError(EPROTO): it is not."""
+    @property
+    def controls(self) -> int:
+        """How many control messages the peer says it has sent, modulo 2**32."""
+    # RDMA; csrc/wsd_region.h has the rules
+    def expose(
+        self,
+        index: int,
+        generation: int,
+        key: int,
+        address: int,
+        length: int,
+        access: int,
+        memory: int,
+        memory_offset: int,
+        memory_fd: int,
+        pid: int,
+    ) -> None:
+        """Owner: let the peer get at memory by entry `index`."""
+    def end_exposure(self, index: int, generation: int, force: bool = False) -> bool:
+        """Owner: end it; False while a transfer of the peer is in it, and it goes on."""
+    def exposure_busy(self, index: int) -> bool:
+        """Owner, after an end by force: whether a transfer of the peer is still in it."""
+    def enter_exposure(
+        self, index: int, generation: int, key: int, access: int, offset: int, length: int
+    ) -> tuple[int, int, int, int, int, int, int]:
+        """Peer: get into an exposure of the other side, for one transfer.
+
+        Returns (address, length, access, memory, memory_offset, memory_fd, pid) as the owner has
+        it.  OSError: EINVAL no such exposure, EACCES, EFAULT out of its range.
+        """
+    def leave_exposure(self, index: int, generation: int) -> None:
+        """Peer: the transfer is over."""
+    def copy_direct(
+        self,
+        index: int,
+        generation: int,
+        pid: int,
+        address: int,
+        buffers: Iterable[Buffer],
+        write: bool,
+    ) -> int:
+        """Peer, entered: copy to (write) or from the owner's memory through the kernel; bytes."""
+    def copy_shared(
+        self,
+        index: int,
+        generation: int,
+        memory: PeerMemory,
+        at: int,
+        buffers: Iterable[Buffer],
+        write: bool,
+    ) -> int:
+        """Peer, entered: copy to (write) or from mapped memory of the owner; bytes."""
     # counters
     @property
     def traffic(self) -> tuple[int, int]:
@@ -193,6 +301,9 @@ def set_spin_limit(microseconds: float | None) -> None:
 
 def process_counters() -> dict[str, int]:
     """What this process did so far, by name (COUNTER_NAMES)."""
+
+def count_rdma_by_owner(size: int) -> None:
+    """One more transfer of so many bytes was done by the memory's owner."""
 
 def count_process_into(counters: Buffer) -> None:
     """Keep those counters, in that order, as native uint64 in this writable buffer from now on."""

@@ -8,8 +8,8 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINVAL, EPROTO
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.errno cimport EAGAIN, EBUSY, EINVAL, EPROTO
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 import os
@@ -27,6 +27,8 @@ cdef extern from *:
     #define WSDPY_COUNTERS() atomic_load_explicit(&wsd_counters_now, memory_order_relaxed)
     #define WSDPY_SET_COUNTERS(p) \
         atomic_store_explicit(&wsd_counters_now, (p), memory_order_relaxed)
+    #define WSDPY_COUNT_OWNER(n) \
+        do { WSD_COUNT(rdma_owner); WSD_COUNT_BY(rdma_owner_bytes, (n)); } while (0)
     #define WSDPY_FD(s) atomic_load_explicit(&(s)->fd, memory_order_relaxed)
     #define WSDPY_SET_FD(s, v) atomic_store_explicit(&(s)->fd, (v), memory_order_relaxed)
     #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
@@ -35,15 +37,18 @@ cdef extern from *:
     #define WSDPY_UNANNOUNCED(s) atomic_load_explicit(&(s)->unannounced, memory_order_relaxed)
     #define WSDPY_UNANNOUNCED_NOW() atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed)
     #define WSDPY_GONE(s) atomic_load_explicit(&(s)->peer_gone, memory_order_relaxed)
+    #define WSDPY_MARKED(s) (atomic_load_explicit(&(s)->in->urgent, memory_order_relaxed) != 0)
     """
     void WSDPY_SET_SPIN(uint64_t)
     wsd_counters *WSDPY_COUNTERS()
     void WSDPY_SET_COUNTERS(wsd_counters *)
+    void WSDPY_COUNT_OWNER(uint64_t)
     int WSDPY_FD(wsd_stream *)
     void WSDPY_SET_FD(wsd_stream *, int)
     bint WSDPY_CLOSED(wsd_stream *)
     uint32_t WSDPY_FIN(wsd_stream *)
     bint WSDPY_GONE(wsd_stream *)
+    bint WSDPY_MARKED(wsd_stream *)
     bint WSDPY_WRITE_SHUT(wsd_stream *)
     bint WSDPY_UNANNOUNCED(wsd_stream *)
     uint32_t WSDPY_UNANNOUNCED_NOW()
@@ -94,6 +99,7 @@ cdef extern from "wsd_stream.h":
         wsd_traffic *traffic
     int WSD_PEEK
     int WSD_EXACT
+    int WSD_URGENT
     uint64_t WSD_FOREVER
     int wsd_stream_offer(wsd_segment *, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out)
     int wsd_stream_attach(
@@ -106,6 +112,14 @@ cdef extern from "wsd_stream.h":
     void wsd_stream_set_window(wsd_stream *, uint64_t bytes)
     bint wsd_stream_revoke(wsd_stream *)
     int64_t wsd_stream_sent_so_far(wsd_stream *, uint64_t start, void *buffer, size_t length)
+    int wsd_stream_recv_urgent(wsd_stream *, uint8_t *byte, bint peek)
+    bint wsd_stream_urgent_pending(wsd_stream *)
+    void wsd_stream_hush_urgent(wsd_stream *)
+    bint wsd_stream_at_mark(const wsd_stream *)
+    uint64_t wsd_stream_unread(wsd_stream *)
+    void wsd_stream_set_inline(wsd_stream *, bint on)
+    bint wsd_stream_is_inline(const wsd_stream *)
+    int wsd_stream_urgent_sent(wsd_stream *, uint64_t *start, uint64_t *to, uint64_t *mark)
     bint wsd_stream_readable(wsd_stream *)
     bint wsd_stream_writable(wsd_stream *)
     uint64_t wsd_stream_available(wsd_stream *)
@@ -124,6 +138,38 @@ cdef extern from "wsd_message.h":
     int64_t wsd_message_size(wsd_stream *)
     int64_t wsd_message_recv(wsd_stream *, const iovec *, int count)
     int wsd_message_discard(wsd_stream *)
+    int wsd_message_send_control(wsd_stream *, const iovec *, int count)
+    int64_t wsd_message_recv_control(wsd_stream *, const iovec *, int count)
+    uint32_t wsd_message_controls(const wsd_stream *)
+
+
+cdef extern from "wsd_region.h" nogil:
+    ctypedef struct wsd_region:
+        uint64_t key
+        uint64_t address
+        uint64_t length
+        uint64_t memory
+        uint64_t memory_offset
+        uint32_t access
+        int memory_fd
+        int pid
+    ctypedef struct wsd_mapping:
+        unsigned char *base
+        uint64_t size
+    int wsd_region_expose(wsd_stream *, uint32_t index, uint32_t generation, const wsd_region *)
+    int wsd_region_end(wsd_stream *, uint32_t index, uint32_t generation, bint force)
+    bint wsd_region_busy(wsd_stream *, uint32_t index)
+    int wsd_region_enter(wsd_stream *, uint32_t index, uint32_t generation, uint64_t key,
+                         uint32_t access, uint64_t offset, uint64_t length, wsd_region *out)
+    void wsd_region_leave(wsd_stream *, uint32_t index, uint32_t generation)
+    int64_t wsd_region_direct(wsd_stream *, uint32_t index, uint32_t generation, int pid,
+                              uint64_t address, const iovec *, int count, bint write)
+    int64_t wsd_region_shared(wsd_stream *, uint32_t index, uint32_t generation,
+                              const wsd_mapping *, uint64_t at, const iovec *, int count,
+                              bint write)
+    int wsd_memory_look(int fd, uint64_t *size, uint64_t *inode)
+    int wsd_memory_map(int pid, int fd, uint64_t inode, wsd_mapping *out)
+    void wsd_memory_unmap(wsd_mapping *)
 
 
 cdef extern from "wsd_bell.h":
@@ -280,6 +326,51 @@ cdef class _Buffers:
         free(self.iov)
 
 
+def address_of(buffer):
+    """(address, length in bytes) of a buffer that is one piece.
+
+    TypeError, BufferError: it is none.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    address, length = <uintptr_t>view.buf, view.len
+    PyBuffer_Release(&view)
+    return address, length
+
+
+def memory_of(int fd):
+    """(size, inode) of memory that other processes may map; ValueError if it is not sealed."""
+    cdef uint64_t size = 0, inode = 0
+    if wsd_memory_look(fd, &size, &inode) < 0:
+        raise ValueError("this is no sealed memory")
+    return size, inode
+
+
+cdef class PeerMemory:
+    """Memory of another process, mapped here until this object is gone."""
+
+    cdef wsd_mapping _mapping
+
+    def __init__(self, int pid, int fd, uint64_t inode):
+        """Map what descriptor `fd` of process `pid` stands for, if it is sealed and this inode.
+
+        OSError: it is not, or it cannot be opened or mapped.
+        """
+        if self._mapping.base != NULL:
+            raise RuntimeError("it is mapped already")
+        cdef int rc = wsd_memory_map(pid, fd, inode, &self._mapping)
+        if rc < 0:
+            self._mapping.base = NULL
+            raise_errno(rc)
+
+    def __dealloc__(self):
+        wsd_memory_unmap(&self._mapping)
+
+    @property
+    def size(self):
+        return self._mapping.size
+
+
 cdef class Stream:
     """One end of a connection in a slot: byte stream or messages, never both at once."""
 
@@ -426,7 +517,7 @@ cdef class Stream:
         return bool(wsd_stream_writable(self._stream))
 
     def available(self):
-        """Bytes that recv could take now."""
+        """Bytes that recv could take now: up to the mark of an urgent byte."""
         return wsd_stream_available(self._stream)
 
     def queued(self):
@@ -504,6 +595,60 @@ cdef class Stream:
         cdef _Buffers held = _Buffers(buffers, PyBUF_WRITABLE)
         return self._move(True, held.iov, held.count, 0, flags)
 
+    # -- urgent data ---------------------------------------------------------------------------
+
+    def send_urgent(self, data, object timeout=None, int flags=0):
+        """As send(); the last byte sent is urgent, and replaces the mark of an earlier one."""
+        return self.send(data, timeout, flags | WSD_URGENT)
+
+    def recv_urgent(self, bint peek=False):
+        """The urgent byte, without waiting; `peek` leaves it unread.  The mark stays where it is."""
+        cdef uint8_t byte = 0
+        cdef int rc = wsd_stream_recv_urgent(self._stream, &byte, peek)
+        if rc < 0:
+            raise_errno(rc)
+        return PyBytes_FromStringAndSize(<const char *>&byte, rc)
+
+    @property
+    def urgent_pending(self):
+        """An urgent byte is here that nobody has read or passed: exceptional condition, POLLPRI."""
+        return bool(wsd_stream_urgent_pending(self._stream))
+
+    @property
+    def marked(self):
+        """An urgent byte has ever come: readable() may be false while the descriptor polls so."""
+        return bool(WSDPY_MARKED(self._stream))
+
+    def hush_urgent(self):
+        """Nothing is urgent: keep the bell from saying so to one who polls for that only."""
+        wsd_stream_hush_urgent(self._stream)
+
+    def at_mark(self):
+        """The next byte of the stream is the latest urgent one, read or not (SIOCATMARK)."""
+        return bool(wsd_stream_at_mark(self._stream))
+
+    @property
+    def inline(self):
+        """SO_OOBINLINE of this end."""
+        return bool(wsd_stream_is_inline(self._stream))
+
+    @inline.setter
+    def inline(self, bint value):
+        if value != wsd_stream_is_inline(self._stream):
+            wsd_stream_set_inline(self._stream, value)
+
+    def unread(self):
+        """What FIONREAD says: bytes in front of the mark, or all if there is none or it is inline."""
+        return wsd_stream_unread(self._stream)
+
+    def urgent_out(self):
+        """After revoke(): which bytes of pending_out() must be sent as urgent ones, in order."""
+        cdef uint64_t start = 0, to = 0, mark = 0
+        cdef int rc = wsd_stream_urgent_sent(self._stream, &start, &to, &mark)
+        if rc < 0:
+            raise_errno(rc)
+        return [*range(start, to), *([mark - 1] if mark > to else [])]
+
     def shutdown(self, int how):
         cdef int rc = wsd_stream_shutdown(self._stream, how)
         if rc < 0:
@@ -556,6 +701,97 @@ cdef class Stream:
         cdef int rc = wsd_message_discard(self._stream)
         if rc < 0:
             raise_errno(rc)
+
+    def send_control(self, buffers):
+        """send_message, for the peer's provider; the peer's bell rings even if silenced."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_SIMPLE)
+        cdef int rc = wsd_message_send_control(self._stream, held.iov, held.count)
+        if rc == -EAGAIN:
+            return False
+        if rc < 0:
+            raise_errno(rc)
+        return True
+
+    def recv_control(self, buffers):
+        """Take the first message if it is for the provider; OSError(EPROTO): it is not."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_WRITABLE)
+        cdef int64_t n = wsd_message_recv_control(self._stream, held.iov, held.count)
+        if n < 0:
+            raise_errno(n)
+        return n
+
+    @property
+    def controls(self):
+        """How many control messages the peer says it has sent, modulo 2**32."""
+        return wsd_message_controls(self._stream)
+
+    # -- RDMA ----------------------------------------------------------------------------------
+
+    def expose(self, unsigned int index, unsigned int generation, uint64_t key, uint64_t address,
+               uint64_t length, unsigned int access, uint64_t memory, uint64_t memory_offset,
+               int memory_fd, int pid):
+        """Owner: let the peer get at memory by entry `index`; see wsd_region.h."""
+        cdef wsd_region region = wsd_region(
+            key, address, length, memory, memory_offset, access, memory_fd, pid)
+        cdef int rc = wsd_region_expose(self._stream, index, generation, &region)
+        if rc < 0:
+            raise_errno(rc)
+
+    def end_exposure(self, unsigned int index, unsigned int generation, bint force=False):
+        """Owner: end it; False while a transfer of the peer is in it, and it goes on."""
+        cdef int rc = wsd_region_end(self._stream, index, generation, force)
+        if rc == -EBUSY:
+            return False
+        if rc < 0:
+            raise_errno(rc)
+        return True
+
+    def exposure_busy(self, unsigned int index):
+        """Owner, after an end by force: whether a transfer of the peer is still in it."""
+        return bool(wsd_region_busy(self._stream, index))
+
+    def enter_exposure(self, unsigned int index, unsigned int generation, uint64_t key,
+                       unsigned int access, uint64_t offset, uint64_t length):
+        """Peer: get into an exposure of the other side, for one transfer.
+
+        Returns (address, length, access, memory, memory_offset, memory_fd, pid) as the owner has
+        it.  OSError: EINVAL no such exposure, EACCES, EFAULT out of its range.
+        """
+        cdef wsd_region region
+        cdef int rc = wsd_region_enter(
+            self._stream, index, generation, key, access, offset, length, &region)
+        if rc < 0:
+            raise_errno(rc)
+        return (region.address, region.length, region.access, region.memory,
+                region.memory_offset, region.memory_fd, region.pid)
+
+    def leave_exposure(self, unsigned int index, unsigned int generation):
+        """Peer: the transfer is over."""
+        wsd_region_leave(self._stream, index, generation)
+
+    def copy_direct(self, unsigned int index, unsigned int generation, int pid, uint64_t address,
+                    buffers, bint write):
+        """Peer, entered: copy to (write) or from the owner's memory through the kernel; bytes."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_SIMPLE if write else PyBUF_WRITABLE)
+        cdef int64_t n
+        with nogil:
+            n = wsd_region_direct(
+                self._stream, index, generation, pid, address, held.iov, held.count, write)
+        if n < 0:
+            raise_errno(n)
+        return n
+
+    def copy_shared(self, unsigned int index, unsigned int generation,
+                    PeerMemory memory not None, uint64_t at, buffers, bint write):
+        """Peer, entered: copy to (write) or from mapped memory of the owner; bytes."""
+        cdef _Buffers held = _Buffers(buffers, PyBUF_SIMPLE if write else PyBUF_WRITABLE)
+        cdef int64_t n
+        with nogil:
+            n = wsd_region_shared(
+                self._stream, index, generation, &memory._mapping, at, held.iov, held.count, write)
+        if n < 0:
+            raise_errno(n)
+        return n
 
     # -- counters ------------------------------------------------------------------------------
 
@@ -669,13 +905,20 @@ def set_spin_limit(object microseconds):
     WSDPY_SET_SPIN(WSD_FOREVER if microseconds is None else <uint64_t>(microseconds * 1000))
 
 
-COUNTER_NAMES = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks", "takeovers")
+COUNTER_NAMES = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks", "takeovers",
+                 "rdma_shared", "rdma_direct", "rdma_owner", "rdma_shared_bytes",
+                 "rdma_direct_bytes", "rdma_owner_bytes")
 
 
 def process_counters():
     """What this process did so far, by name (COUNTER_NAMES)."""
     cdef uint64_t *values = <uint64_t *>WSDPY_COUNTERS()
     return {name: values[i] for i, name in enumerate(COUNTER_NAMES)}
+
+
+def count_rdma_by_owner(uint64_t size):
+    """One more transfer of so many bytes was done by the memory's owner."""
+    WSDPY_COUNT_OWNER(size)
 
 
 def count_process_into(counters):

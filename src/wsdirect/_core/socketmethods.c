@@ -165,7 +165,8 @@ static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
     c->may_wait = c->timeout_ns > 0 || (c->timeout_ns < 0 && !(msg_flags & MSG_DONTWAIT));
     c->have_deadline = false;
     c->wait_all = (msg_flags & MSG_WAITALL) && !(msg_flags & MSG_PEEK) && c->timeout_ns < 0 && c->may_wait;
-    c->flags = (c->may_wait && !stream->strict ? 0 : WSD_EXACT) | (msg_flags & MSG_PEEK ? WSD_PEEK : 0);
+    c->flags = (c->may_wait && !stream->strict ? 0 : WSD_EXACT) | (msg_flags & MSG_PEEK ? WSD_PEEK : 0) |
+               (msg_flags & MSG_OOB ? WSD_URGENT : 0);
     return 0;
 }
 
@@ -211,22 +212,49 @@ static void raise_for(int ending)
 
 /* ---- receiving ------------------------------------------------------------------------------ */
 
-#define UNSUPPORTED_RECV_FLAGS (MSG_OOB | MSG_ERRQUEUE)
-
 static int check_recv_flags(int flags)
 {
-    if (!(flags & UNSUPPORTED_RECV_FLAGS))
+    if (WSD_LIKELY(!(flags & MSG_ERRQUEUE)))
         return 0;
-    /* what TCP says when there is no urgent byte and nothing in the error queue */
-    wsdpy_raise(flags & MSG_OOB ? -EINVAL : -EAGAIN);
+    wsdpy_raise(-EAGAIN); /* what TCP says when there is nothing in the error queue */
     return -1;
+}
+
+/* MSG_OOB: as receive().  The call never blocks, but a time-out makes CPython poll before it, and an
+ * urgent byte alone does not end that. */
+static int64_t receive_urgent(call *c, char *buffer, size_t length)
+{
+    if (length == 0)
+        return 0;
+    while (c->timeout_ns > 0 && !wsd_stream_readable(c->stream)) {
+        int ending = wait_in(c, true);
+        if (ending == MOVED)
+            return -2;
+        if (ending != AGAIN) {
+            raise_for(ending);
+            return -1;
+        }
+    }
+    int n = wsd_stream_recv_urgent(c->stream, (uint8_t *)buffer, c->flags & WSD_PEEK);
+    if (n < 0)
+        wsdpy_raise(n);
+    return n < 0 ? -1 : n;
 }
 
 /* Fills `buffer`; the count, -1 with an exception, or -2: use the original method. */
 static int64_t receive(call *c, char *buffer, size_t length)
 {
+    if (WSD_UNLIKELY(c->flags & WSD_URGENT))
+        return receive_urgent(c, buffer, length);
     size_t done = 0;
     for (;;) {
+        if (WSD_UNLIKELY(wsd_stream_at_mark(c->stream))) {
+            if (done > 0)
+                return (int64_t)done;
+            /* the handler of SIGURG comes first: below, the urgent byte is passed and gone */
+            if (PyErr_CheckSignals() < 0)
+                return -1;
+        }
         struct iovec iov = {buffer + done, length - done};
         int64_t n = wsdpy_recv(c->stream, &iov, 1, c->flags);
         if (n > 0)
@@ -276,7 +304,7 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
     for (;;) {
         /* size the object by what is there: asyncio asks for 256 KiB to get 64 bytes */
         size_t size = (size_t)want;
-        if (!c.wait_all) {
+        if (!c.wait_all && !(c.flags & WSD_URGENT)) {
             size_t ready = (size_t)wsd_stream_available(stream);
             if (ready == 0 && c.may_wait && want > 0 && !wsd_stream_readable(stream)) {
                 int ending = wait_in(&c, true);
@@ -432,7 +460,8 @@ static PyObject *send_rest(int which, PyObject *self, Py_buffer *buffer, int64_t
     PyObject *rest = PyBytes_FromStringAndSize((char *)buffer->buf + done, buffer->len - (Py_ssize_t)done);
     if (!rest)
         return NULL;
-    PyObject *result = call_original(which, self, &rest, 1, NULL);
+    PyObject *again[] = {rest, n > 1 ? args[1] : NULL};
+    PyObject *result = call_original(which, self, again, n > 1 ? 2 : 1, NULL);
     Py_DECREF(rest);
     return result;
 }
@@ -445,8 +474,6 @@ static PyObject *send_with(int which, PyObject *self, PyObject *const *args, Py_
     int msg_flags = n > 1 ? int_of(args[1]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
-    if (msg_flags & MSG_OOB)
-        return wsdpy_raise(-EOPNOTSUPP);
     Py_buffer buffer;
     if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
         return NULL;
@@ -569,8 +596,6 @@ static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
     int msg_flags = n > 2 ? int_of(args[2]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
-    if (msg_flags & MSG_OOB)
-        return wsdpy_raise(-EOPNOTSUPP);
     if ((n > 1 && check_ancillary(args[1]) < 0) || (n > 3 && check_address(args[3]) < 0))
         return NULL;
     PyObject *sequence = PySequence_Fast(args[0], "sendmsg() argument 1 must be an iterable");

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Final, Generic, NoReturn, TypeVar
 
+    from wsdirect.providers.qos import Service
+
     SocketT = TypeVar("SocketT", bound="Socket")
 else:
     SocketT = None
@@ -145,6 +147,10 @@ REFUSALS: Final[dict[str, dict[State, int]]] = {
     },
     "WSPSend": {**_UNCONNECTED, State.BROKEN: _OWN},
     "WSPRecv": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPRdmaRead": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPRdmaWrite": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPRegisterMemory": {**_UNCONNECTED, State.BROKEN: _OWN},
+    "WSPRegisterRdmaMemory": {**_UNCONNECTED, State.BROKEN: _OWN},
     "WSPDuplicateSocket": {
         State.FRESH: _E.WSAEINVAL,
         State.BOUND: _E.WSAEINVAL,
@@ -183,9 +189,10 @@ class Socket:
         catalog_id: dwCatalogEntryId for WPUCreateSocketHandle.
         state: The state; only `step` changes it.
         error: Why the connection is broken, a Winsock code; 0 if it is not.
+        service: Quality of service; None for a socket that has nothing to do with it.
     """
 
-    __slots__ = ("catalog_id", "descriptor", "error", "handle", "state")
+    __slots__ = ("catalog_id", "descriptor", "error", "handle", "service", "state")
 
     def __init__(self, catalog_id: int = 0) -> None:
         self.descriptor = 0
@@ -193,6 +200,7 @@ class Socket:
         self.catalog_id = catalog_id
         self.state = State.FRESH
         self.error = 0
+        self.service: Service | None = None
 
     def step(self, step: Step) -> None:
         """Change the state; a step that the table does not have is a mistake of the provider."""
@@ -239,6 +247,13 @@ class SocketTable(Generic[SocketT]):
             return self._sockets[s]
         except (KeyError, TypeError):
             raise WSAError(WsaErrorCode.WSAENOTSOCK, call) from None
+
+    def find(self, s: int) -> SocketT | None:
+        """The socket with this descriptor, or None."""
+        try:
+            return self._sockets.get(s)
+        except TypeError:
+            return None
 
     def take(self, s: int, call: str) -> SocketT:
         """Remove the socket from the table; of two threads that try, one gets it.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from wsdirect.spi.constants import XP1_CONNECT_DATA, XP1_QOS_SUPPORTED
 from wsdirect.spi.guid import GUID
 from wsdirect.spi.structures import WSAPROTOCOL_INFOW
 
@@ -36,12 +37,13 @@ SHM_PROVIDER_ID: Final = GUID("E024FE3D-1C92-4B37-B3FA-55EFDE3CDC90")
 # Numbers of entries count from here, as on a fresh Windows.
 _FIRST_ENTRY_ID = 1001
 
-# name: (target, name of the protocol, ProviderId)
-_BUILT_IN: dict[str, tuple[str, str, GUID]] = {
+# name: (target, name of the protocol, ProviderId, service flags besides those of every SAN)
+_BUILT_IN: dict[str, tuple[str, str, GUID, int]] = {
     "shm": (
         "wsdirect.providers.shm:provider",
         "wsdirect shared memory SAN",
         SHM_PROVIDER_ID,
+        int(XP1_CONNECT_DATA | XP1_QOS_SUPPORTED),
     ),
 }
 
@@ -134,10 +136,11 @@ def _make(target: str) -> ServiceProvider:
 
 
 def _built_in(name: str, catalog_id: int) -> CatalogEntry:
-    target, protocol, provider_id = _BUILT_IN[name]
+    target, protocol, provider_id, flags = _BUILT_IN[name]
     info = WSAPROTOCOL_INFOW(
         protocol, provider_id, dwCatalogEntryId=catalog_id, ProtocolChain=(catalog_id,)
     )
+    info.dwServiceFlags1 |= flags
     return CatalogEntry(name, target, "built-in", catalog_id, info)
 
 

@@ -34,6 +34,9 @@ __all__ = [
     "FD_READ_BIT",
     "FD_WRITE",
     "FD_WRITE_BIT",
+    "FIOASYNC",
+    "FIONBIO",
+    "FIONREAD",
     "FROM_PROTOCOL_INFO",
     "INVALID_SOCKET",
     "IPPROTO_TCP",
@@ -45,11 +48,21 @@ __all__ = [
     "MSG_OOB",
     "MSG_PARTIAL",
     "MSG_PEEK",
+    "MSG_PUSH_IMMEDIATE",
+    "MSG_WAITALL",
     "NEGOTIATION_MAX",
     "PFL_HIDDEN",
     "PFL_MATCHES_PROTOCOL_ZERO",
     "PFL_MULTIPLE_PROTO_ENTRIES",
     "PFL_RECOMMENDED_PROTO_ENTRY",
+    "POLLERR",
+    "POLLHUP",
+    "POLLNVAL",
+    "POLLPRI",
+    "POLLRDBAND",
+    "POLLRDNORM",
+    "POLLWRBAND",
+    "POLLWRNORM",
     "QOS_NOT_SPECIFIED",
     "SD_BOTH",
     "SD_RECEIVE",
@@ -57,30 +70,79 @@ __all__ = [
     "SERVICETYPE_BESTEFFORT",
     "SERVICETYPE_CONTROLLEDLOAD",
     "SERVICETYPE_GUARANTEED",
+    "SERVICETYPE_NOCHANGE",
     "SERVICETYPE_NOTRAFFIC",
     "SG_CONSTRAINED_GROUP",
     "SG_UNCONSTRAINED_GROUP",
+    "SIOCATMARK",
     "SIO_ADDRESS_LIST_CHANGE",
     "SIO_ADDRESS_LIST_QUERY",
+    "SIO_FLUSH",
     "SIO_GET_EXTENSION_FUNCTION_POINTER",
     "SIO_GET_GROUP_QOS",
     "SIO_GET_QOS",
+    "SIO_KEEPALIVE_VALS",
     "SIO_SET_GROUP_QOS",
     "SIO_SET_QOS",
     "SOCKET_ERROR",
     "SOCK_STREAM",
     "SOL_SOCKET",
     "SOMAXCONN",
+    "SO_ACCEPTCONN",
+    "SO_BROADCAST",
+    "SO_CONDITIONAL_ACCEPT",
+    "SO_CONNECT_TIME",
     "SO_DEBUG",
+    "SO_DONTLINGER",
+    "SO_DONTROUTE",
+    "SO_ERROR",
+    "SO_EXCLUSIVEADDRUSE",
     "SO_GROUP_ID",
     "SO_GROUP_PRIORITY",
+    "SO_KEEPALIVE",
+    "SO_LINGER",
     "SO_MAX_MSG_SIZE",
     "SO_MAX_RDMA_SIZE",
+    "SO_OOBINLINE",
+    "SO_OPENTYPE",
+    "SO_PORT_SCALABILITY",
+    "SO_PROTOCOL_INFO",
+    "SO_PROTOCOL_INFOA",
+    "SO_RANDOMIZE_PORT",
+    "SO_RCVBUF",
+    "SO_RCVLOWAT",
+    "SO_RCVTIMEO",
     "SO_RDMA_THRESHOLD_SIZE",
+    "SO_REUSEADDR",
+    "SO_REUSE_UNICASTPORT",
+    "SO_SNDBUF",
+    "SO_SNDLOWAT",
+    "SO_SNDTIMEO",
+    "SO_TYPE",
+    "SO_UPDATE_ACCEPT_CONTEXT",
+    "SO_UPDATE_CONNECT_CONTEXT",
+    "SO_USELOOPBACK",
+    "TCP_EXPEDITED_1122",
+    "TCP_FASTOPEN",
+    "TCP_KEEPALIVE",
+    "TCP_KEEPCNT",
+    "TCP_KEEPINTVL",
+    "TCP_MAXRT",
+    "TCP_MAXSEG",
     "TCP_NODELAY",
+    "TCP_TIMESTAMPS",
+    "TF_DISCONNECT",
+    "TF_REUSE_SOCKET",
+    "TF_WRITE_BEHIND",
     "WINSOCK_VERSION",
     "WSAPROTOCOL_LEN",
     "WSA_FLAG_OVERLAPPED",
+    "WSA_INFINITE",
+    "WSA_MAXIMUM_WAIT_EVENTS",
+    "WSA_WAIT_EVENT_0",
+    "WSA_WAIT_FAILED",
+    "WSA_WAIT_IO_COMPLETION",
+    "WSA_WAIT_TIMEOUT",
     "WSPDESCRIPTION_LEN",
     "WSS_OPERATION_IN_PROGRESS",
     "XP1_CONNECTIONLESS",
@@ -104,16 +166,22 @@ __all__ = [
     "XP1_UNI_RECV",
     "XP1_UNI_SEND",
     "Condition",
+    "ExtendedFlag",
     "IoctlCode",
     "MemoryAccess",
     "MessageFlag",
+    "MoreMessageFlag",
     "NetworkEvent",
     "NetworkEventBit",
+    "PollFlag",
     "ProviderFlag",
     "ServiceFlag",
     "ServiceType",
     "SocketLevel",
     "SocketOption",
+    "StreamIoctl",
+    "StreamOption",
+    "StreamTcpOption",
     "TcpOption",
 ]
 
@@ -229,6 +297,7 @@ class ServiceType(IntEnum):
     SERVICETYPE_BESTEFFORT = 1  # No promise.
     SERVICETYPE_CONTROLLEDLOAD = 2  # As on a lightly loaded network.
     SERVICETYPE_GUARANTEED = 3  # Rate and delay are guaranteed.
+    SERVICETYPE_NOCHANGE = 6  # SIO_SET_QOS: leave this direction as it is.
 
 
 class MessageFlag(IntFlag):
@@ -246,6 +315,91 @@ class MemoryAccess(IntFlag):
     MEM_READ = 1  # Local: source of transfers.  RDMA: the peer may read.
     MEM_WRITE = 2  # Local: target of transfers.  RDMA: the peer may write.
     MEM_READWRITE = 3  # Both.
+
+
+class StreamOption(IntEnum):
+    """Options at level SOL_SOCKET that only the switch's own upper interface has."""
+
+    SO_ACCEPTCONN = 0x2  # BOOL, get: the socket listens.
+    SO_REUSEADDR = 0x4  # BOOL: bind to an address in use.
+    SO_EXCLUSIVEADDRUSE = -5  # BOOL: nobody else may bind to the address.
+    SO_KEEPALIVE = 0x8  # BOOL: probe an idle connection.
+    SO_DONTROUTE = 0x10  # BOOL: bypass routing; stored only.
+    SO_BROADCAST = 0x20  # BOOL: stored only.
+    SO_USELOOPBACK = 0x40  # BOOL: stored only.
+    SO_LINGER = 0x80  # LINGER: what closing does with unsent data.
+    SO_DONTLINGER = -129  # BOOL: the opposite of l_onoff.
+    SO_OOBINLINE = 0x100  # BOOL: urgent data stand in the stream.
+    SO_SNDBUF = 0x1001  # int: bytes that may wait to be sent.
+    SO_RCVBUF = 0x1002  # int: bytes that may wait to be received.
+    SO_SNDLOWAT = 0x1003  # Not supported by Winsock.
+    SO_RCVLOWAT = 0x1004  # Not supported by Winsock.
+    SO_SNDTIMEO = 0x1005  # Milliseconds that a blocking send waits; 0 for ever.
+    SO_RCVTIMEO = 0x1006  # Milliseconds that a blocking receive waits; 0 for ever.
+    SO_ERROR = 0x1007  # int, get: the error of the last connect.
+    SO_TYPE = 0x1008  # int, get: SOCK_STREAM.
+    SO_PROTOCOL_INFOA = 0x2004  # Get: the protocol information, with bytes for text.
+    SO_PROTOCOL_INFO = 0x2005  # Get: WSAPROTOCOL_INFOW.
+    SO_CONDITIONAL_ACCEPT = 0x3002  # BOOL: stored only.
+    SO_RANDOMIZE_PORT = 0x3005  # BOOL: stored only.
+    SO_PORT_SCALABILITY = 0x3006  # BOOL: stored only.
+    SO_REUSE_UNICASTPORT = 0x3007  # BOOL: stored only.
+    SO_OPENTYPE = 0x7008  # int: stored only.
+    SO_UPDATE_ACCEPT_CONTEXT = 0x700B  # Set: after AcceptEx, take over the listener's options.
+    SO_CONNECT_TIME = 0x700C  # Unsigned, get: seconds connected; 0xFFFFFFFF: not connected.
+    SO_UPDATE_CONNECT_CONTEXT = 0x7010  # Set: after ConnectEx.
+
+
+class StreamTcpOption(IntEnum):
+    """Options at level IPPROTO_TCP that only the switch's own upper interface has."""
+
+    TCP_EXPEDITED_1122 = 2  # BOOL: stored only.
+    TCP_KEEPALIVE = 3  # Seconds of idleness before the first probe.
+    TCP_MAXSEG = 4  # int, get: longest segment.
+    TCP_MAXRT = 5  # Seconds of retransmission; stored only.
+    TCP_TIMESTAMPS = 10  # BOOL: stored only.
+    TCP_FASTOPEN = 15  # BOOL: stored only.
+    TCP_KEEPCNT = 16  # Number of probes.
+    TCP_KEEPINTVL = 17  # Seconds between probes.
+
+
+class StreamIoctl(IntEnum):
+    """Control codes that only the switch's own upper interface has."""
+
+    FIONREAD = 0x4004667F  # Bytes that a receive would take.
+    FIONBIO = 0x8004667E  # Blocking mode: 0 blocking, otherwise non-blocking.
+    FIOASYNC = 0x8004667D  # Not supported by Winsock 2.
+    SIOCATMARK = 0x40047307  # Whether no urgent data wait before or at the reading position.
+    SIO_FLUSH = 0x28000004  # Not supported for streams.
+    SIO_KEEPALIVE_VALS = 0x98000004  # Keep-alive: on, ms of idleness, ms between probes.
+
+
+class MoreMessageFlag(IntFlag):
+    """Flags of receives that only the switch's own upper interface has."""
+
+    MSG_WAITALL = 0x8  # Receive until the buffers are full.
+    MSG_PUSH_IMMEDIATE = 0x20  # Do not wait for more data; the switch never does.
+
+
+class PollFlag(IntFlag):
+    """Events of WSAPoll."""
+
+    POLLERR = 0x1  # The connection failed; result only.
+    POLLHUP = 0x2  # The peer ended its sending; result only.
+    POLLNVAL = 0x4  # Not a socket; result only.
+    POLLWRNORM = 0x10  # Data can be sent.
+    POLLWRBAND = 0x20  # Not supported.
+    POLLRDNORM = 0x100  # Data can be received.
+    POLLRDBAND = 0x200  # Urgent data can be received.
+    POLLPRI = 0x400  # Not supported.
+
+
+class ExtendedFlag(IntFlag):
+    """Flags of TransmitFile and DisconnectEx."""
+
+    TF_DISCONNECT = 1  # Disconnect when all has been sent.
+    TF_REUSE_SOCKET = 2  # Make the socket ready for another connection.
+    TF_WRITE_BEHIND = 4  # Finish early; ignored.
 
 
 IPPROTO_TCP: Final = SocketLevel.IPPROTO_TCP
@@ -320,6 +474,7 @@ SERVICETYPE_NOTRAFFIC: Final = ServiceType.SERVICETYPE_NOTRAFFIC
 SERVICETYPE_BESTEFFORT: Final = ServiceType.SERVICETYPE_BESTEFFORT
 SERVICETYPE_CONTROLLEDLOAD: Final = ServiceType.SERVICETYPE_CONTROLLEDLOAD
 SERVICETYPE_GUARANTEED: Final = ServiceType.SERVICETYPE_GUARANTEED
+SERVICETYPE_NOCHANGE: Final = ServiceType.SERVICETYPE_NOCHANGE
 
 MSG_OOB: Final = MessageFlag.MSG_OOB
 MSG_PEEK: Final = MessageFlag.MSG_PEEK
@@ -329,6 +484,67 @@ MSG_PARTIAL: Final = MessageFlag.MSG_PARTIAL
 MEM_READ: Final = MemoryAccess.MEM_READ
 MEM_WRITE: Final = MemoryAccess.MEM_WRITE
 MEM_READWRITE: Final = MemoryAccess.MEM_READWRITE
+
+SO_ACCEPTCONN: Final = StreamOption.SO_ACCEPTCONN
+SO_REUSEADDR: Final = StreamOption.SO_REUSEADDR
+SO_EXCLUSIVEADDRUSE: Final = StreamOption.SO_EXCLUSIVEADDRUSE
+SO_KEEPALIVE: Final = StreamOption.SO_KEEPALIVE
+SO_DONTROUTE: Final = StreamOption.SO_DONTROUTE
+SO_BROADCAST: Final = StreamOption.SO_BROADCAST
+SO_USELOOPBACK: Final = StreamOption.SO_USELOOPBACK
+SO_LINGER: Final = StreamOption.SO_LINGER
+SO_DONTLINGER: Final = StreamOption.SO_DONTLINGER
+SO_OOBINLINE: Final = StreamOption.SO_OOBINLINE
+SO_SNDBUF: Final = StreamOption.SO_SNDBUF
+SO_RCVBUF: Final = StreamOption.SO_RCVBUF
+SO_SNDLOWAT: Final = StreamOption.SO_SNDLOWAT
+SO_RCVLOWAT: Final = StreamOption.SO_RCVLOWAT
+SO_SNDTIMEO: Final = StreamOption.SO_SNDTIMEO
+SO_RCVTIMEO: Final = StreamOption.SO_RCVTIMEO
+SO_ERROR: Final = StreamOption.SO_ERROR
+SO_TYPE: Final = StreamOption.SO_TYPE
+SO_PROTOCOL_INFOA: Final = StreamOption.SO_PROTOCOL_INFOA
+SO_PROTOCOL_INFO: Final = StreamOption.SO_PROTOCOL_INFO
+SO_CONDITIONAL_ACCEPT: Final = StreamOption.SO_CONDITIONAL_ACCEPT
+SO_RANDOMIZE_PORT: Final = StreamOption.SO_RANDOMIZE_PORT
+SO_PORT_SCALABILITY: Final = StreamOption.SO_PORT_SCALABILITY
+SO_REUSE_UNICASTPORT: Final = StreamOption.SO_REUSE_UNICASTPORT
+SO_OPENTYPE: Final = StreamOption.SO_OPENTYPE
+SO_UPDATE_ACCEPT_CONTEXT: Final = StreamOption.SO_UPDATE_ACCEPT_CONTEXT
+SO_CONNECT_TIME: Final = StreamOption.SO_CONNECT_TIME
+SO_UPDATE_CONNECT_CONTEXT: Final = StreamOption.SO_UPDATE_CONNECT_CONTEXT
+
+TCP_EXPEDITED_1122: Final = StreamTcpOption.TCP_EXPEDITED_1122
+TCP_KEEPALIVE: Final = StreamTcpOption.TCP_KEEPALIVE
+TCP_MAXSEG: Final = StreamTcpOption.TCP_MAXSEG
+TCP_MAXRT: Final = StreamTcpOption.TCP_MAXRT
+TCP_TIMESTAMPS: Final = StreamTcpOption.TCP_TIMESTAMPS
+TCP_FASTOPEN: Final = StreamTcpOption.TCP_FASTOPEN
+TCP_KEEPCNT: Final = StreamTcpOption.TCP_KEEPCNT
+TCP_KEEPINTVL: Final = StreamTcpOption.TCP_KEEPINTVL
+
+FIONREAD: Final = StreamIoctl.FIONREAD
+FIONBIO: Final = StreamIoctl.FIONBIO
+FIOASYNC: Final = StreamIoctl.FIOASYNC
+SIOCATMARK: Final = StreamIoctl.SIOCATMARK
+SIO_FLUSH: Final = StreamIoctl.SIO_FLUSH
+SIO_KEEPALIVE_VALS: Final = StreamIoctl.SIO_KEEPALIVE_VALS
+
+MSG_WAITALL: Final = MoreMessageFlag.MSG_WAITALL
+MSG_PUSH_IMMEDIATE: Final = MoreMessageFlag.MSG_PUSH_IMMEDIATE
+
+POLLERR: Final = PollFlag.POLLERR
+POLLHUP: Final = PollFlag.POLLHUP
+POLLNVAL: Final = PollFlag.POLLNVAL
+POLLWRNORM: Final = PollFlag.POLLWRNORM
+POLLWRBAND: Final = PollFlag.POLLWRBAND
+POLLRDNORM: Final = PollFlag.POLLRDNORM
+POLLRDBAND: Final = PollFlag.POLLRDBAND
+POLLPRI: Final = PollFlag.POLLPRI
+
+TF_DISCONNECT: Final = ExtendedFlag.TF_DISCONNECT
+TF_REUSE_SOCKET: Final = ExtendedFlag.TF_REUSE_SOCKET
+TF_WRITE_BEHIND: Final = ExtendedFlag.TF_WRITE_BEHIND
 
 WINSOCK_VERSION: Final = 0x202  # Version 2.2 as WSPStartupEx takes it: minor in the high byte.
 AF_INET: Final = 2  # The only address family of a SAN socket.
@@ -344,6 +560,12 @@ INVALID_SOCKET: Final = -1  # No descriptor; all bits set in C.
 SOCKET_ERROR: Final = -1  # Failure of an int function in C.
 SOMAXCONN: Final = 0x7FFFFFFF  # WSPListen: the provider chooses the backlog.
 FD_MAX_EVENTS: Final = 10  # Slots of WSANETWORKEVENTS.iErrorCode.
+WSA_WAIT_EVENT_0: Final = 0  # WSAWaitForMultipleEvents: the first event was set.
+WSA_WAIT_IO_COMPLETION: Final = 0xC0  # A completion routine ran during an alertable wait.
+WSA_WAIT_TIMEOUT: Final = 0x102  # No event was set in time.
+WSA_WAIT_FAILED: Final = 0xFFFFFFFF  # The wait itself failed.
+WSA_MAXIMUM_WAIT_EVENTS: Final = 0x40  # Most events of one wait.
+WSA_INFINITE: Final = 0xFFFFFFFF  # Wait for ever, in milliseconds.
 WSS_OPERATION_IN_PROGRESS: Final = 0x103  # WSAOVERLAPPED.Internal while the request runs.
 WSAPROTOCOL_LEN: Final = 0xFF  # Longest szProtocol, in characters without the final 0.
 WSPDESCRIPTION_LEN: Final = 0xFF  # Longest szDescription, in characters without the final 0.

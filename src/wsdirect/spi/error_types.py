@@ -8,6 +8,10 @@ from __future__ import annotations
 from wsdirect.spi._error_base import WSAError
 
 __all__ = [
+    "ERROR_CONNECTION_ABORTED",
+    "ERROR_CONNECTION_REFUSED",
+    "ERROR_NETNAME_DELETED",
+    "ERROR_NOT_SUPPORTED",
     "WSAEACCES",
     "WSAEADDRINUSE",
     "WSAEADDRNOTAVAIL",
@@ -73,6 +77,14 @@ class WSA_NOT_ENOUGH_MEMORY(WSAError, code=8):
     """There is not enough memory."""
 
 
+class ERROR_NOT_SUPPORTED(WSAError, code=50):
+    """GetOverlappedResult: the request is not supported (WSAEOPNOTSUPP)."""
+
+
+class ERROR_NETNAME_DELETED(WSAError, ConnectionResetError, code=64):
+    """GetOverlappedResult: the peer reset the connection (WSAECONNRESET)."""
+
+
 class WSA_INVALID_PARAMETER(WSAError, code=87):
     """A parameter is not valid."""
 
@@ -87,6 +99,14 @@ class WSA_IO_INCOMPLETE(WSAError, BlockingIOError, code=996):
 
 class WSA_IO_PENDING(WSAError, BlockingIOError, code=997):
     """The overlapped request was started and finishes later."""
+
+
+class ERROR_CONNECTION_REFUSED(WSAError, ConnectionRefusedError, code=1225):
+    """GetOverlappedResult: the connect was refused (WSAECONNREFUSED)."""
+
+
+class ERROR_CONNECTION_ABORTED(WSAError, ConnectionAbortedError, code=1236):
+    """GetOverlappedResult: the connection was ended on this side (WSAECONNABORTED)."""
 
 
 class WSAEINTR(WSAError, InterruptedError, code=10004):

@@ -24,10 +24,14 @@ class WsaErrorCode(IntEnum):
 
     WSA_INVALID_HANDLE = 6
     WSA_NOT_ENOUGH_MEMORY = 8
+    ERROR_NOT_SUPPORTED = 50
+    ERROR_NETNAME_DELETED = 64
     WSA_INVALID_PARAMETER = 87
     WSA_OPERATION_ABORTED = 995
     WSA_IO_INCOMPLETE = 996
     WSA_IO_PENDING = 997
+    ERROR_CONNECTION_REFUSED = 1225
+    ERROR_CONNECTION_ABORTED = 1236
     WSAEINTR = 10004
     WSAEBADF = 10009
     WSAEACCES = 10013
@@ -82,6 +86,16 @@ class WsaErrorCode(IntEnum):
 ERRORS: Final[dict[int, tuple[str, int, str]]] = {
     6: ("WSA_INVALID_HANDLE", errno.EBADF, "The event handle is not valid."),
     8: ("WSA_NOT_ENOUGH_MEMORY", errno.ENOMEM, "There is not enough memory."),
+    50: (
+        "ERROR_NOT_SUPPORTED",
+        errno.EOPNOTSUPP,
+        "GetOverlappedResult: the request is not supported (WSAEOPNOTSUPP).",
+    ),
+    64: (
+        "ERROR_NETNAME_DELETED",
+        errno.ECONNRESET,
+        "GetOverlappedResult: the peer reset the connection (WSAECONNRESET).",
+    ),
     87: ("WSA_INVALID_PARAMETER", errno.EINVAL, "A parameter is not valid."),
     995: (
         "WSA_OPERATION_ABORTED",
@@ -93,6 +107,16 @@ ERRORS: Final[dict[int, tuple[str, int, str]]] = {
         "WSA_IO_PENDING",
         errno.EINPROGRESS,
         "The overlapped request was started and finishes later.",
+    ),
+    1225: (
+        "ERROR_CONNECTION_REFUSED",
+        errno.ECONNREFUSED,
+        "GetOverlappedResult: the connect was refused (WSAECONNREFUSED).",
+    ),
+    1236: (
+        "ERROR_CONNECTION_ABORTED",
+        errno.ECONNABORTED,
+        "GetOverlappedResult: the connection was ended on this side (WSAECONNABORTED).",
     ),
     10004: ("WSAEINTR", errno.EINTR, "The call was interrupted."),
     10009: ("WSAEBADF", errno.EBADF, "The file handle is not valid."),

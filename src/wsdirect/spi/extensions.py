@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wsdirect.spi.guid import GUID
+    from wsdirect.spi.memory import AllocateMemory
     from wsdirect.spi.native import NativeStream
     from wsdirect.spi.overlapped import WSAOVERLAPPED
     from wsdirect.spi.structures import WSABUFEX
@@ -37,6 +38,8 @@ class ExtensionFunctions:
 
     # A provider with a byte stream of its own sets this; see wsdirect.spi.native.
     native_stream: NativeStream | None = None
+    # The same for memory that it can share; see wsdirect.spi.memory.
+    allocate_memory: AllocateMemory | None = None
 
     def extension_function(self, guid: GUID) -> Any:
         """What a WSPIoctl(SIO_GET_EXTENSION_FUNCTION_POINTER) has to answer.
@@ -46,7 +49,7 @@ class ExtensionFunctions:
 
         Returns:
             The bound method if the provider overrides it; for WSAID_NATIVE_STREAM a
-            `NativeStream`.
+            `NativeStream`, for WSAID_ALLOCATE_MEMORY an `AllocateMemory`.
 
         Errors:
             WSAEOPNOTSUPP: the provider does not have it, or nobody has.

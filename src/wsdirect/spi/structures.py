@@ -28,6 +28,7 @@ else:
 __all__ = [
     "FLOWSPEC",
     "GUID",
+    "LINGER",
     "NULL_GUID",
     "QOS",
     "SOCKET_ADDRESS_LIST",
@@ -244,6 +245,38 @@ class WSABUFEX(tuple["Buffer", int]):
 
     def __repr__(self) -> str:
         return f"WSABUFEX(buf={self[0]!r}, handle={self[1]!r})"
+
+
+class LINGER(tuple[int, int]):
+    """What closing does with unsent data: a (l_onoff, l_linger) pair, the value of SO_LINGER.
+
+    Args:
+        l_onoff: 0: closing returns at once and the data go out behind it.
+        l_linger: With l_onoff: seconds to wait for that; 0 resets the connection.
+
+    Source: H:winsock2.h.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, l_onoff: int = 0, l_linger: int = 0) -> LINGER:  # noqa: D102
+        return super().__new__(cls, (l_onoff, l_linger))
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        return self[0], self[1]
+
+    @property
+    def l_onoff(self) -> int:
+        """Whether closing waits, or resets."""
+        return self[0]
+
+    @property
+    def l_linger(self) -> int:
+        """Seconds."""
+        return self[1]
+
+    def __repr__(self) -> str:
+        return f"LINGER(l_onoff={self[0]}, l_linger={self[1]})"
 
 
 class WSANETWORKEVENTS(_Structure):

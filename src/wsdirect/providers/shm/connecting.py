@@ -1,8 +1,8 @@
 """Connecting, and for messages: the acceptor's answer, and what to make of silence.
 
-A native stream is connected once its request is queued.  On a socket for messages the first
-message from the acceptor is its answer; until it comes the socket is connecting, and both sides
-can call it off.
+A native stream is connected once its request is queued.  On a socket for messages the hello goes
+with the request, and the first message from the acceptor is its answer (see `handshake`); until it
+comes the socket is connecting, and both sides can call it off.
 """
 
 from __future__ import annotations
@@ -11,33 +11,45 @@ from time import monotonic
 
 from wsdirect import reasons, settings
 from wsdirect._core import native
+from wsdirect.providers.qos import Service, asked_for, mirrored
 from wsdirect.providers.shm.addresses import is_local
 from wsdirect.providers.shm.failures import because, unreached
+from wsdirect.providers.shm.handshake import (
+    ACCEPTED,
+    DATA_MAX,
+    REFUSED,
+    Greeting,
+    pack_hello,
+    read_frame,
+    unpack_answer,
+)
 from wsdirect.providers.shm.names import MESSAGES, STREAMS
+from wsdirect.providers.shm.options import message_max
 from wsdirect.providers.shm.sockets import end_stream
 from wsdirect.providers.socket_table import State, Step
 from wsdirect.spi.constants import FD_CONNECT
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
+from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from typing_extensions import Buffer
+
     from wsdirect._core import _native
     from wsdirect.providers.shm.san import San
     from wsdirect.providers.shm.sockets import SanSocket
-    from wsdirect.spi.structures import Address
+    from wsdirect.spi.structures import QOS, Address
 
     Stream = _native.Stream
 
-__all__ = ["ACCEPTED", "PATIENCE", "REFUSED", "WAIT", "Connecting", "connect", "tcp_listens"]
+__all__ = ["PATIENCE", "Connecting", "connect", "tcp_listens"]
 
-ACCEPTED: Final = b"A"
-REFUSED: Final = b"R"
-WAIT: Final = b"W"
-"""The acceptor put the request off: it is to be waited for some more."""
 PATIENCE: Final = 10.0
 """Seconds that WAIT asks for."""
+_ANSWERS_MAX: Final = 1000
+"""Answers looked at in one go: whoever sends more of them is playing with us."""
 
 _E = WsaErrorCode
 _core: Any = native
@@ -45,7 +57,15 @@ _LOCAL_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTEN: Final = "0A"
 
 
-def connect(san: San, socket: SanSocket, address: Address) -> None:
+def connect(
+    san: San,
+    socket: SanSocket,
+    address: Address,
+    caller_data: Buffer | None,
+    callee_data: bytearray | None,
+    sqos: QOS | None,
+    gqos: QOS | None,
+) -> None:
     """WSPConnect; errors as there."""
     call = "WSPConnect"
     socket.require(call)
@@ -58,33 +78,72 @@ def connect(san: San, socket: SanSocket, address: Address) -> None:
         raise because(WSAError(_E.WSAEADDRNOTAVAIL, call), reasons.REMOTE_PEER)
     if local.wildcard:
         local = remote  # as TCP chooses for destinations on the same host
+    timeout = settings.current().offer_timeout
+    kind, hello = STREAMS, b""
+    if not socket.native:
+        kind = MESSAGES
+        hello = pack_hello(_greeting(socket, caller_data, callee_data, sqos, gqos))
+    elif caller_data or callee_data is not None:
+        raise WSAError(_E.WSAEPROTONOSUPPORT, call, "It is a native stream.")
+    elif sqos is not None or gqos is not None:
+        raise WSAError(_E.WSAEOPNOTSUPP, call, "It is a native stream.")
     with socket.lock:
         socket.require(call)
+        if socket.service is not None and not socket.service.claim(remote.packed):
+            raise WSAError(_E.WSAEINVAL, call, "The group has connections to another host.")
         socket.step(Step.CONNECT)
-    timeout = settings.current().offer_timeout
-    kind, limit = (STREAMS, timeout) if socket.native else (MESSAGES, None)
     try:
-        found = san.connector.connect(kind, local, socket.port, remote, port, limit)
+        limit = timeout if socket.native else None
+        found = san.connector.connect(kind, local, socket.port, remote, port, limit, hello)
     except OSError as error:
         _give_up(socket)
-        raise because(from_oserror(error, call), reasons.OUT_OF_SLOTS) from error
+        code = from_oserror(error, call)
+        if code.winerror == _E.WSAEADDRINUSE:  # somebody sits on the name of our offer: R-116
+            code = WSAError(_E.WSAENOBUFS, call)
+        raise because(code, reasons.OUT_OF_SLOTS) from error
     if isinstance(found, reasons.Reason):
         if socket.native or found is not reasons.NO_LISTENER:
             _give_up(socket)
             raise unreached(found, socket.native)
-        _await_answer(san, socket, None, port, timeout)
+        _await_answer(san, socket, None, port, timeout, callee_data)
         return
     socket.host, socket.peer, socket.peer_port = local, remote, port
     if socket.native:
         _establish_now(san, socket, found.stream)
     else:
-        _await_answer(san, socket, found.stream, port, timeout)
+        _await_answer(san, socket, found.stream, port, timeout, callee_data)
+
+
+def _greeting(
+    socket: SanSocket,
+    caller_data: Buffer | None,
+    callee_data: bytearray | None,
+    sqos: QOS | None,
+    gqos: QOS | None,
+) -> Greeting:
+    """What goes with the request; gqos becomes that of the socket's group."""
+    call = "WSPConnect"
+    try:
+        data = bytes(memoryview(caller_data)) if caller_data is not None else b""
+    except TypeError as error:
+        raise WSAError(_E.WSAEFAULT, call, f"{error}.") from None
+    if callee_data is not None and not isinstance(callee_data, bytearray):
+        raise WSAError(_E.WSAEFAULT, call, "The callee's data need a bytearray.")
+    if len(data) > DATA_MAX:
+        raise WSAError(_E.WSAENOBUFS, call, f"At most {DATA_MAX} bytes go with a connect.")
+    service = socket.service
+    asked, group = asked_for(service, sqos, gqos, message_max(socket))
+    if group is not None and service is not None and service.group is not None:
+        service.group.qos = group
+    return Greeting(data, asked, group)
 
 
 def _give_up(socket: SanSocket) -> None:
     with socket.lock:
         if socket.state is State.CONNECTING:
             socket.step(Step.FAIL)
+            if socket.service is not None:
+                socket.service.free()
 
 
 def _establish_now(san: San, socket: SanSocket, stream: Stream) -> None:
@@ -100,10 +159,15 @@ def _establish_now(san: San, socket: SanSocket, stream: Stream) -> None:
 
 
 def _await_answer(
-    san: San, socket: SanSocket, stream: Stream | None, port: int, timeout: float
+    san: San,
+    socket: SanSocket,
+    stream: Stream | None,
+    port: int,
+    timeout: float,
+    callee_data: bytearray | None,
 ) -> None:
     """Wait for the acceptor, or find out why there is none; in the background if it may."""
-    waiting = Connecting(san, socket, stream, port, timeout)
+    waiting = Connecting(san, socket, stream, port, timeout, callee_data)
     with socket.lock:
         if socket.state is State.CONNECTING:
             socket.connecting = waiting
@@ -112,7 +176,11 @@ def _await_answer(
             end_stream(stream, reset=True)
         raise _closed()
     if socket.selection is not None:
-        waiting.in_background()
+        try:
+            waiting.in_background()
+        except OSError as error:  # nobody to wait for us: no descriptor left
+            waiting.give_up()
+            raise from_oserror(error, "WSPConnect") from error
         raise WSAError(_E.WSAEWOULDBLOCK, "WSPConnect")
     outcome = waiting.wait()
     if outcome:
@@ -133,14 +201,32 @@ class Connecting:
             what TCP/IP would say.
         port: Port of the destination.
         timeout: Seconds to wait for an answer.
+        callee_data: Takes the data that come with the answer.
     """
 
-    __slots__ = ("_deadline", "_port", "_san", "_socket", "outcome", "stream")
+    __slots__ = (
+        "_answer",
+        "_callee_data",
+        "_deadline",
+        "_port",
+        "_san",
+        "_socket",
+        "outcome",
+        "stream",
+    )
 
     def __init__(
-        self, san: San, socket: SanSocket, stream: Stream | None, port: int, timeout: float
+        self,
+        san: San,
+        socket: SanSocket,
+        stream: Stream | None,
+        port: int,
+        timeout: float,
+        callee_data: bytearray | None,
     ) -> None:
         self.stream = stream
+        self._callee_data = callee_data
+        self._answer = Greeting()
         self.outcome: int | None = None
         self._san = san
         self._socket = socket
@@ -181,6 +267,15 @@ class Connecting:
             self._san.progress.unwatch(stream.fd)
             end_stream(stream, reset=True)
 
+    def give_up(self) -> None:
+        """Nobody waits any more: the socket is as it was before the call."""
+        with self._socket.lock:
+            if self._socket.connecting is not self:
+                return
+            self._socket.connecting = None
+        self.cancel()
+        _give_up(self._socket)
+
     def _on_ready(self) -> None:
         outcome = self._look()
         if outcome is not None:
@@ -197,22 +292,23 @@ class Connecting:
         if stream is None or stream.closed:
             return None
         try:
-            while (size := stream.message_size()) >= 0:
-                if size != 1:
-                    return _E.WSAETIMEDOUT  # no answer of ours: TCP/IP may do better
-                answer = bytearray(1)
-                stream.recv_message((answer,))
-                if answer == ACCEPTED:
+            for _ in range(_ANSWERS_MAX):
+                frame = read_frame(stream)
+                if frame is None:
+                    return _E.WSAETIMEDOUT if monotonic() >= self._deadline else None
+                answer = unpack_answer(frame)
+                if answer is None:
+                    break
+                kind, self._answer = answer
+                if kind == ACCEPTED:
                     return 0
-                if answer == REFUSED:
+                if kind == REFUSED:
                     return _E.WSAECONNREFUSED
-                if answer != WAIT:
-                    return _E.WSAETIMEDOUT
                 self._deadline = monotonic() + PATIENCE
         except OSError:
             # It ended without an answer, or was never looked at: what TCP/IP would say is open.
-            return _E.WSAETIMEDOUT
-        return _E.WSAETIMEDOUT if monotonic() >= self._deadline else None
+            pass
+        return _E.WSAETIMEDOUT  # no answer of ours: TCP/IP may do better
 
     def _find_out(self) -> None:
         # Only if nothing listens on that port is TCP/IP certain to fail, too: R-111, R-113.
@@ -228,15 +324,33 @@ class Connecting:
             if stream is not None:
                 self._san.progress.unwatch(stream.fd)
             if outcome == 0 and stream is not None:
+                self._take_answer()
                 self._san.establish(socket, stream)
             else:
                 socket.step(Step.FAIL)
+                if socket.service is not None:
+                    socket.service.free()
                 if stream is not None:
                     end_stream(stream, reset=True)
             self.outcome = outcome
             self.stream = None  # a timer may keep this for some more seconds
+        if socket.debug:
+            socket.note(f"connect ended with {outcome}")
         if socket.selection is not None:
             socket.selection.announce_connect(outcome, FD_CONNECT)
+
+    def _take_answer(self) -> None:
+        """The data and the quality of service that came with the acceptance; lock held."""
+        socket, answer = self._socket, self._answer
+        if answer.sqos is not None:
+            if socket.service is None:
+                socket.service = Service()
+            socket.service.qos = mirrored(answer.sqos)
+        if self._callee_data is not None:
+            try:
+                self._callee_data[:] = answer.data
+            except BufferError:  # somebody keeps a memoryview of it
+                tell("error", "the callee's data did not fit into a bytearray that is in use")
 
 
 def tcp_listens(port: int) -> bool:

@@ -11,6 +11,8 @@ import os
 import struct
 from _socket import (
     AF_UNIX,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
@@ -31,6 +33,7 @@ from wsdirect.providers.shm.names import (
     pack_offer,
 )
 from wsdirect.providers.shm.peers import is_trusted, peer_of
+from wsdirect.providers.shm.segments import Reservation
 from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from wsdirect._core import _native
-    from wsdirect.providers.shm.segments import Reservation, SegmentPool, ServerKey
+    from wsdirect.providers.shm.segments import SegmentPool, ServerKey
 
     Stream = _native.Stream
 
@@ -154,6 +157,7 @@ class Connector:
         remote: Host,
         remote_port: int,
         deadline: float | None,
+        hello: bytes = b"",
     ) -> Reached | reasons.Reason:
         """Queue an offer at a listener; does not wait for anything.
 
@@ -164,6 +168,7 @@ class Connector:
             remote: The destination, an address of this host.
             remote_port: Its port.
             deadline: Seconds for the peer to accept, for waits on the stream; None: no limit.
+            hello: For MESSAGES: the first message, which the acceptor finds with the request.
 
         Returns:
             The connection, or why there is none: no-listener, foreign-uid or backlog-full.
@@ -180,7 +185,7 @@ class Connector:
             self._destinations[key] = destination
         elif destination.misses >= _MISSES and monotonic() - destination.missed_at < _MISS_MEMORY:
             return reasons.NO_LISTENER
-        attempt = _Attempt(self._pool, kind, local, local_port, remote, remote_port)
+        attempt = _Attempt(self._pool, kind, local, local_port, remote, remote_port, hello)
         try:
             found = self._search(destination, attempt)
             if isinstance(found, int):
@@ -223,7 +228,16 @@ def _guess(plan: list[tuple[_Route, list[int]]]) -> ServerKey | None:
 class _Attempt:
     """One socket with an offer in its name, tried on listeners until one takes it."""
 
-    __slots__ = ("_addresses", "_native", "_pool", "_reservation", "_socket", "guess")
+    __slots__ = (
+        "_addresses",
+        "_hello",
+        "_native",
+        "_pool",
+        "_reservation",
+        "_socket",
+        "_stream",
+        "guess",
+    )
 
     def __init__(
         self,
@@ -233,8 +247,11 @@ class _Attempt:
         local_port: int,
         remote: Host,
         remote_port: int,
+        hello: bytes,
     ) -> None:
         self._pool = pool
+        self._hello = hello
+        self._stream: Stream | None = None  # which has sent the hello
         self._native = NATIVE if kind is STREAMS else 0
         self._addresses = (local, local_port, remote, remote_port)
         self._reservation: Reservation | None = None
@@ -289,6 +306,10 @@ class _Attempt:
                 *self._addresses,
             )
         )
+        if self._hello:
+            # Without a bell yet, as nobody is there to hear it: `finish` makes up for that.
+            self._stream = _core.Stream.offer(reservation.segment, reservation.slot, -1, None)
+            self._stream.send_message((self._hello,))
         return connection
 
     @staticmethod
@@ -305,10 +326,18 @@ class _Attempt:
         assert connection is not None
         assert reservation is not None
         _core.prepare_bell(connection.fileno())
-        stream: Stream = _core.Stream.offer(
-            reservation.segment, reservation.slot, connection.fileno(), deadline
-        )
-        self._reservation = self._socket = None
+        stream = self._stream
+        if stream is None:
+            stream = _core.Stream.offer(
+                reservation.segment, reservation.slot, connection.fileno(), deadline
+            )
+        else:
+            stream.fd = connection.fileno()
+            try:  # the token that was promised with the hello
+                connection.send(b"!", MSG_DONTWAIT | MSG_NOSIGNAL)
+            except OSError:
+                pass  # gone already: the stream will find out like any other
+        self._reservation = self._socket = self._stream = None
         connection.detach()
         return stream
 
@@ -318,5 +347,17 @@ class _Attempt:
         if connection is not None:
             connection.close()
         reservation, self._reservation = self._reservation, None
+        stream, self._stream = self._stream, None
+        if reservation is not None and stream is not None:
+            if not stream.revoke():
+                stream.close(True)  # attached already, by somebody we did not mean
+            del stream
+            if reservation.server is not None:
+                return
+            # The slot has been used, but the segment is as good as new.
+            slot = reservation.segment.take()
+            if slot < 0:
+                return
+            reservation = Reservation(reservation.segment, slot, None, True)
         if reservation is not None:
             self._pool.release(reservation)

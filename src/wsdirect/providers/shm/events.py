@@ -54,7 +54,17 @@ class Selection:
             again: A WSPAccept has been made: the next request is to be told.
         """
         if again:
-            self._accept_due = True
+            with self._lock:
+                # The event is reset only here, in step with the queue: what has come since is
+                # seen below, what comes later finds that it is to be told (R-145, R-146).
+                if self._record.lNetworkEvents == FD_ACCEPT:
+                    self._record.take()
+                    if self._event is not None:
+                        try:
+                            self._event.reset()
+                        except WSAError:
+                            pass
+                self._accept_due = True
         if self._is_accept_due() and listener.pending():
             with self._lock:
                 if self._is_accept_due():

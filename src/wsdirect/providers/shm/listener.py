@@ -14,6 +14,7 @@ from _socket import (
     AF_UNIX,
     CMSG_LEN,
     MSG_CMSG_CLOEXEC,
+    MSG_CTRUNC,
     MSG_DONTWAIT,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from wsdirect._core import _native
+    from wsdirect.providers.shm.handshake import Greeting
     from wsdirect.providers.shm.segments import AdoptedSegments
     from wsdirect.providers.shm.sockets import SanSocket
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["Arrival", "Listener", "receive_descriptors"]
 
 BACKLOG_MAX: Final = 4096
+_DESCRIPTORS_PER_REQUEST: Final = 3  # the connection, a segment as it comes, and as it is kept
 _PASS_WAIT: Final = 100  # ms that a promised segment may take
 
 _core: Any = native
@@ -66,11 +69,13 @@ class Arrival:
         offer: What the client offered.
         stream: The accepting end.  Its descriptor is the holder's to close.
         peer: Process number of the client, 0 if unknown.
+        greeting: What came with a request for messages, once it has been read.
     """
 
-    __slots__ = ("offer", "peer", "stream")
+    __slots__ = ("greeting", "offer", "peer", "stream")
 
     def __init__(self, offer: Offer, stream: Stream, peer: int) -> None:
+        self.greeting: Greeting | None = None
         self.offer = offer
         self.stream = stream
         self.peer = peer
@@ -154,13 +159,25 @@ class Listener:
         descriptor: int,
         backlog: int,
     ) -> Listener:
-        """Go on with a listening descriptor of another process, for a socket like this one."""
+        """Go on with a listening descriptor of another process, for a socket like this one.
+
+        Errors:
+            OSError: it is no such descriptor; it has been closed.
+        """
         assert like.host is not None
-        listening = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
-        listening.setblocking(False)
-        kind = STREAMS if like.native else MESSAGES
-        self = cls(adopted, kind, like.host, like.port, not like.v6only, listening)
-        self.set_backlog(backlog)
+        try:
+            listening = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+        except OSError:  # no socket at all
+            os.close(descriptor)
+            raise
+        try:
+            listening.setblocking(False)
+            kind = STREAMS if like.native else MESSAGES
+            self = cls(adopted, kind, like.host, like.port, not like.v6only, listening)
+            self.set_backlog(backlog)
+        except BaseException:
+            listening.close()
+            raise
         return self
 
     def set_backlog(self, backlog: int) -> None:
@@ -185,6 +202,8 @@ class Listener:
             OSError: no descriptor left; the request stays queued.
         """
         while True:
+            if self._kind is MESSAGES and not self._has_room():
+                return None
             try:
                 descriptor, name = self._socket._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
@@ -205,6 +224,27 @@ class Listener:
                 tell_once("error", f"a connection request failed: {error}")
             finally:
                 connection.close()
+
+    def _has_room(self) -> bool:
+        """Whether there are descriptors for all that comes with a request, or no request.
+
+        What arrives when there is none left is lost, so it is found out before (R-152).
+
+        Errors:
+            OSError: there are none, and a request waits.
+        """
+        probes: list[int] = []
+        try:
+            while len(probes) < _DESCRIPTORS_PER_REQUEST:
+                probes.append(os.dup(self._socket.fileno()))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self.pending():
+                raise
+            return False
+        finally:
+            for probe in probes:
+                os.close(probe)
+        return True
 
     def _welcome(self, connection: socket, name: object) -> Arrival | None:
         """Check everything about a request and attach to its slot; None if it is turned down."""
@@ -290,13 +330,16 @@ def receive_descriptors(
 
     Returns:
         Nothing and none if nothing came.
+
+    Errors:
+        OSError: this process has no room for the descriptors (EMFILE); they are lost.
     """
     poller = select.poll()
     poller.register(connection, select.POLLIN)
     if not poller.poll(patience):
         return b"", []
     try:
-        message, ancillary, _, _ = connection.recvmsg(
+        message, ancillary, flags, _ = connection.recvmsg(
             length, CMSG_LEN(4 * most), MSG_CMSG_CLOEXEC | MSG_DONTWAIT
         )
     except OSError:
@@ -307,6 +350,10 @@ def receive_descriptors(
         if level == SOL_SOCKET and kind == SCM_RIGHTS
         for (number,) in struct.iter_unpack("=i", data[: len(data) // 4 * 4])
     ]
+    if flags & MSG_CTRUNC and len(descriptors) < most:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     # no room for more, but what somebody else's kernel thinks of room is not to be relied on
     for extra in descriptors[most:]:
         os.close(extra)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from wsdirect.providers.qos import Groups
 from wsdirect.providers.shm.connector import Connector
 from wsdirect.providers.shm.progress import Progress
 from wsdirect.providers.shm.segments import AdoptedSegments, SegmentPool
@@ -15,10 +18,28 @@ if TYPE_CHECKING:
 
     from wsdirect._core import _native
     from wsdirect.providers.shm.duplicate import Handover
+    from wsdirect.providers.shm.segments import ClientKey
+    from wsdirect.spi.overlapped import WSAOVERLAPPED
 
+    Segment = _native.Segment
     Stream = _native.Stream
 
 __all__ = ["San"]
+
+
+class _Newest:
+    """The upcalls of whatever table is the latest when one is made (R-022)."""
+
+    __slots__ = ("_san",)
+
+    def __init__(self, san: San) -> None:
+        self._san = san
+
+    def WPUCompleteOverlappedRequest(
+        self, s: int, overlapped: WSAOVERLAPPED, error: int, transferred: int
+    ) -> None:
+        """As in UpcallTable."""
+        self._san.upcalls.WPUCompleteOverlappedRequest(s, overlapped, error, transferred)
 
 
 class San:
@@ -32,6 +53,7 @@ class San:
         connector: Finds listeners.
         progress: The progress thread, which runs if needed.
         handovers: Duplicated sockets that may not have been fetched.
+        groups: The groups of sockets.
     """
 
     def __init__(self) -> None:
@@ -42,6 +64,7 @@ class San:
         self.connector = Connector(self.pool)
         self.progress = Progress()
         self.handovers: list[Handover] = []
+        self.groups = Groups()
 
     def admit(self, socket: SanSocket) -> int:
         """Give a socket its descriptor, which is returned, and its handle.
@@ -62,8 +85,17 @@ class San:
         if socket.native:
             socket.stream = stream
         else:
-            socket.channel = Channel(socket, stream, self.upcalls, self.progress)
+            newest: Any = _Newest(self)
+            socket.channel = Channel(socket, stream, newest, self.progress)
         socket.step(Step.ESTABLISH)
+
+    def known_segments(self) -> list[tuple[ClientKey, Segment]]:
+        """The segments that queued requests may refer to, with the clients they belong to."""
+        mine = (os.getpid(), os.geteuid())
+        return [
+            *self.adopted.all(),
+            *[(mine, segment) for segment in self.pool.offered_to_self()],
+        ]
 
     def forget(self) -> None:
         """Drop all segments and all knowledge of listeners."""
@@ -85,15 +117,18 @@ class San:
             for stream in socket.held_streams():
                 stream.share()
         for handover in self.handovers:
-            if handover.stream is not None:
-                handover.stream.share()
+            for stream in handover.parcel.streams():
+                stream.share()
 
     def after_fork_in_child(self) -> None:
         """Let go of all that is the parent's; its listeners must not hold clients up here."""
         self.progress.after_fork()
+        self.groups.reset()
         for socket in self.sockets:
             for stream in socket.held_streams():
                 end_stream(stream, withdraw=False)
+            if socket.channel is not None:
+                socket.channel.forget()
             if socket.listener is not None:
                 socket.listener.close()
         self.sockets.clear()

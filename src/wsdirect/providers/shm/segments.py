@@ -137,6 +137,11 @@ class SegmentPool:
             known = self._servers[server] = _Server()
         segment = reservation.segment
         if segment.id not in known.told:
+            # The first offer to every new destination comes with a segment of its own, as nobody
+            # knows yet who serves it: those that are not used any more would pile up.
+            for old in [old for old in known.segments if not old.in_use]:
+                known.segments.remove(old)
+                del known.told[old.id]
             known.segments.append(segment)
         known.told[segment.id] = monotonic()
         reservation.server = server
@@ -155,12 +160,15 @@ class SegmentPool:
 
     def offered_here(self, segment_id: int) -> Segment | None:
         """The segment of this id, if it was offered to this same process."""
-        known = self._servers.get(os.getpid())
-        if known is not None:
-            for segment in known.segments:
-                if segment.id == segment_id:
-                    return segment
+        for segment in self.offered_to_self():
+            if segment.id == segment_id:
+                return segment
         return None
+
+    def offered_to_self(self) -> list[Segment]:
+        """The segments shared with this same process, as server."""
+        known = self._servers.get(os.getpid())
+        return list(known.segments) if known is not None else []
 
     def clear(self) -> None:
         """Start anew, as in a forked child: the slots are the parent's."""
@@ -186,6 +194,10 @@ class AdoptedSegments:
     def find(self, client: ClientKey, segment_id: int) -> Segment | None:
         """The segment, if this client has passed it and it was not dropped since."""
         return self._segments.get((client, segment_id))
+
+    def all(self) -> list[tuple[ClientKey, Segment]]:
+        """Every segment with the client that passed it."""
+        return [(client, segment) for (client, _), segment in list(self._segments.items())]
 
     def adopt(self, client: ClientKey, segment_id: int, descriptor: int) -> Segment:
         """Map a segment that a client passed.

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from wsdirect import reasons
 from wsdirect._core import missing, native
-from wsdirect.providers.shm import accepting, connecting, duplicate, forking
-from wsdirect.providers.shm.addresses import is_local, local_addresses
+from wsdirect.providers.qos import by_name
+from wsdirect.providers.shm import accepting, connecting, forking
+from wsdirect.providers.shm.addresses import is_local
 from wsdirect.providers.shm.events import Selection
 from wsdirect.providers.shm.failures import because
 from wsdirect.providers.shm.listener import Listener
+from wsdirect.providers.shm.memory_functions import MemoryFunctions
 from wsdirect.providers.shm.names import MESSAGES, STREAMS
 from wsdirect.providers.shm.native_streams import NativeStreams
 from wsdirect.providers.shm.options import get_option, set_option
@@ -29,15 +31,12 @@ from wsdirect.spi.constants import (
     FD_CONNECT,
     FROM_PROTOCOL_INFO,
     IPPROTO_TCP,
-    SIO_ADDRESS_LIST_QUERY,
     SIO_GET_EXTENSION_FUNCTION_POINTER,
-    SIO_GET_GROUP_QOS,
-    SIO_GET_QOS,
-    SIO_SET_GROUP_QOS,
-    SIO_SET_QOS,
     SOCK_STREAM,
     SOMAXCONN,
     WSA_FLAG_OVERLAPPED,
+    XP1_CONNECT_DATA,
+    XP1_QOS_SUPPORTED,
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 from wsdirect.spi.guid import GUID
@@ -67,11 +66,11 @@ _DESCRIPTION: Final = "wsdirect shared memory SAN"
 _FAMILIES: Final = frozenset((0, FROM_PROTOCOL_INFO, AF_INET, AF_INET6))
 _TYPES: Final = frozenset((0, FROM_PROTOCOL_INFO, SOCK_STREAM))
 _PROTOCOLS: Final = frozenset((0, FROM_PROTOCOL_INFO, int(IPPROTO_TCP)))
+_EVENTS: Final = int(FD_ACCEPT | FD_CONNECT)  # as an IntFlag it would know no bits but its own
 _OTHER_PROTOCOLS: Final = frozenset((1, 17))  # ICMP and UDP: known, but not for streams
-_QOS_CODES: Final = frozenset((SIO_GET_QOS, SIO_SET_QOS, SIO_GET_GROUP_QOS, SIO_SET_GROUP_QOS))
 
 
-class SharedMemoryProvider(ServiceProvider):
+class SharedMemoryProvider(MemoryFunctions, ServiceProvider):
     """The SAN that this host is to its own processes.
 
     Every method may be called from any thread.  After a fork the child has none of the parent's
@@ -90,7 +89,9 @@ class SharedMemoryProvider(ServiceProvider):
     @property
     def protocol_info(self) -> WSAPROTOCOL_INFOW:
         """The catalogue entry: reliable ordered messages, hidden from applications (R-001)."""
-        return WSAPROTOCOL_INFOW(_DESCRIPTION, self.provider_id)
+        entry = WSAPROTOCOL_INFOW(_DESCRIPTION, self.provider_id)
+        entry.dwServiceFlags1 |= XP1_CONNECT_DATA | XP1_QOS_SUPPORTED
+        return entry
 
     # --- life of the provider -------------------------------------------------------------------
 
@@ -101,6 +102,7 @@ class SharedMemoryProvider(ServiceProvider):
 
         Errors:
             WSAEFAULT: no upcall table.
+            WSAEPROCLIM: never, as memory is not handed out by number of processes (R-016).
             WSASYSNOTREADY: no compiled core, or a kernel whose local sockets do not fit.
             WSAVERNOTSUPPORTED: a version below 2.2.
 
@@ -133,11 +135,12 @@ class SharedMemoryProvider(ServiceProvider):
         self._users -= 1
         if self._users:
             return
-        for socket in self._sockets:
-            try:
-                self.WSPCloseSocket(socket.descriptor)
-            except WSAError:  # another thread was faster
-                pass
+        while len(self._sockets):  # another thread may just be accepting one more
+            for socket in self._sockets:
+                try:
+                    self.WSPCloseSocket(socket.descriptor)
+                except WSAError:  # another thread was faster
+                    pass
         self._san.close()
 
     # --- life of a socket -----------------------------------------------------------------------
@@ -168,6 +171,8 @@ class SharedMemoryProvider(ServiceProvider):
         if protocol_info is not None:
             catalog_id = protocol_info.dwCatalogEntryId
             if protocol_info.dwProviderReserved:
+                from wsdirect.providers.shm import duplicate  # few processes ever come here
+
                 cookie = protocol_info.dwProviderReserved
                 return duplicate.take_over(self._san, cookie, catalog_id)
         if af not in _FAMILIES:
@@ -177,9 +182,15 @@ class SharedMemoryProvider(ServiceProvider):
         if protocol not in _PROTOCOLS:
             known = protocol in _OTHER_PROTOCOLS
             raise WSAError(_E.WSAEPROTOTYPE if known else _E.WSAEPROTONOSUPPORT, call)
-        if group:
-            raise WSAError(_E.WSAEINVAL, call, "There are no socket groups.")
-        return self._san.admit(SanSocket(AF_INET6 if af == AF_INET6 else AF_INET, catalog_id))
+        socket = SanSocket(AF_INET6 if af == AF_INET6 else AF_INET, catalog_id)
+        if not group:
+            return self._san.admit(socket)
+        socket.service = self._san.groups.join(group, call)
+        try:
+            return self._san.admit(socket)
+        except BaseException:
+            self._san.groups.leave(socket.service)
+            raise
 
     def WSPCloseSocket(self, s: int) -> None:
         """Close at once, in any state (R-238 to R-250).
@@ -193,10 +204,13 @@ class SharedMemoryProvider(ServiceProvider):
             stream, socket.stream = socket.stream, None
             listener, socket.listener = socket.listener, None
             deferred, socket.deferred = socket.deferred, []
+            told, socket.told = socket.told, None
             # The channel knows its socket: left as it is, the slot would wait for the collector.
             channel, socket.channel = socket.channel, None
             if channel is not None:
                 channel.close()
+        if socket.selection is not None:  # no event is touched from now on: R-121
+            socket.selection.select(None, 0)
         if waiting is not None:
             waiting.cancel()
         if stream is not None:
@@ -205,11 +219,23 @@ class SharedMemoryProvider(ServiceProvider):
             accepting.turn_down(arrival, socket.native)
         if listener is not None:
             accepting.close_listener(self._san, listener, socket.native)
-        if channel is None:
-            self._san.upcalls.WPUCloseSocketHandle(socket.handle)
+        if socket.service is not None:
+            self._san.groups.leave(socket.service)
+        if socket.debug:
+            socket.note("closed")
+        # After the upcalls that wait, and after one that runs now: R-242.
+        if told is None:
+            self._close_handle(socket.handle, channel)
         else:
-            # After the upcalls that wait, and after one that runs now: R-242.
-            channel.upcalls.post(self._san.upcalls.WPUCloseSocketHandle, socket.handle)
+            told.post(self._close_handle, socket.handle, channel)
+            told.run()
+
+    def _close_handle(self, handle: int, channel: Channel | None) -> None:
+        close = self._san.upcalls.WPUCloseSocketHandle
+        if channel is None:
+            close(handle)
+        else:
+            channel.upcalls.post(close, handle)
             channel.upcalls.run()
 
     def WSPDuplicateSocket(self, s: int, process_id: int) -> WSAPROTOCOL_INFOW:
@@ -222,6 +248,8 @@ class SharedMemoryProvider(ServiceProvider):
 
         Source: R:ff566282; C:duplicating-socket-handles-for-a-san.
         """
+        from wsdirect.providers.shm import duplicate
+
         socket = self._sockets.get(s, "WSPDuplicateSocket")
         cookie = duplicate.hand_over(self._san, socket, process_id)
         return self.protocol_info.replace(
@@ -265,20 +293,21 @@ class SharedMemoryProvider(ServiceProvider):
             WSAEADDRNOTAVAIL: the destination is not this host, or no address to connect to.
             WSAECONNREFUSED: the acceptor refused, or (messages only) its queue is full.
             WSAECONNRESET: (messages only) neither this SAN nor TCP/IP has a listener there.
-            WSAENOBUFS: (native streams) the listener's queue is full; or no memory.
-            WSAEOPNOTSUPP: quality of service.
-            WSAEPROTONOSUPPORT: caller data.
+            WSAEFAULT: the data, or a quality of service, are nothing of the kind.
+            WSAEINVAL: an invalid quality of service, or the socket's group has connections to
+                another host; or as for ServiceProvider.WSPConnect.
+            WSAENOBUFS: (native streams) the listener's queue is full; or no memory; or more than
+                1024 bytes of caller data.
+            WSAEOPNOTSUPP: a quality of service that cannot be met (see `qos.refuse_unmet`), or any
+                with a native stream.
+            WSAEPROTONOSUPPORT: data with a native stream.
             WSAETIMEDOUT: no listener on this SAN, or no answer within WSDIRECT_OFFER_TIMEOUT.
             Otherwise as for ServiceProvider.WSPConnect.
 
         Source: R:ff566275; C:initiating-a-connection.
         """
         socket = self._sockets.get(s, "WSPConnect")
-        if caller_data is not None and memoryview(caller_data).nbytes:
-            raise WSAError(_E.WSAEPROTONOSUPPORT, "WSPConnect")
-        if sqos is not None or gqos is not None:
-            raise WSAError(_E.WSAEOPNOTSUPP, "WSPConnect")
-        connecting.connect(self._san, socket, address)
+        connecting.connect(self._san, socket, address, caller_data, callee_data, sqos, gqos)
 
     def WSPListen(self, s: int, backlog: int = SOMAXCONN) -> None:
         """Take connection requests, or change the backlog (R-124 to R-132).
@@ -304,7 +333,7 @@ class SharedMemoryProvider(ServiceProvider):
             if not socket.port or socket.host is None:
                 raise WSAError(_E.WSAEINVAL, call, "It has no port.")
             try:
-                socket.listener = Listener.open(
+                listener = Listener.open(
                     san.adopted,
                     STREAMS if socket.native else MESSAGES,
                     socket.host,
@@ -312,20 +341,28 @@ class SharedMemoryProvider(ServiceProvider):
                     not socket.v6only,
                     backlog,
                 )
+                try:
+                    accepting.watch(san, socket.selection, listener)
+                except OSError:
+                    listener.close()
+                    raise
             except OSError as error:
                 code = from_oserror(error, call)
                 if code.winerror == _E.WSAEADDRINUSE:  # by a thousand listeners: R-127
                     code = WSAError(_E.WSAENOBUFS, call)
                 raise code from error
+            socket.listener = listener
             socket.step(Step.LISTEN)
-        accepting.watch_listener(san, socket)
 
     def WSPAccept(
         self, s: int, condition: ConditionProc | None = None, callback_data: Any = None
     ) -> tuple[int, Address]:
         """Take the first queued request (R-133 to R-152); waits for one unless non-blocking.
 
-        Invalid and withdrawn requests are passed over.
+        Invalid and withdrawn requests are passed over.  The condition function may answer with up
+        to 1024 bytes and name a group; more, or no such group, is WSAEINVAL and the peer is
+        refused.  The new socket gets the lower of the qualities of service that the peer asks for
+        and SIO_SET_QOS has set here.
 
         Source: R:ff566266; C:accepting-connection-requests.
         """
@@ -343,7 +380,9 @@ class SharedMemoryProvider(ServiceProvider):
         """
         call = "WSPEventSelect"
         socket = self._sockets.get(s, call)
-        if network_events & ~(FD_ACCEPT | FD_CONNECT) or socket.state is State.MOVED:
+        wanted: object = network_events  # which may be anything
+        valid = isinstance(wanted, int) and not wanted & ~_EVENTS
+        if not valid or socket.state is State.MOVED:
             raise WSAError(_E.WSAEINVAL, call)
         if network_events and event is None:
             raise WSAError(_E.WSAEINVAL, call, "There is no event.")
@@ -354,7 +393,7 @@ class SharedMemoryProvider(ServiceProvider):
         selection.select(event, network_events)
         selection.repeat_connect(FD_CONNECT)
         try:
-            accepting.watch_listener(self._san, socket)
+            accepting.watch(self._san, selection, socket.listener)
         except OSError as error:
             raise from_oserror(error, call) from error
 
@@ -377,7 +416,7 @@ class SharedMemoryProvider(ServiceProvider):
     ) -> int | None:
         """Send one message; always answers None, the request goes on (R-153 to R-177).
 
-        Any memory will do: registration is not needed.
+        An empty buffer needs no registration.
 
         Errors:
             WSAEWOULDBLOCK: 128 sends wait already.
@@ -408,18 +447,6 @@ class SharedMemoryProvider(ServiceProvider):
         channel.receive(buffers, overlapped)  # type: ignore[arg-type]
         return None
 
-    def _channel(self, s: int, flags: int, overlapped: WSAOVERLAPPED | None, call: str) -> Channel:
-        socket = self._sockets.get(s, call)
-        if socket.state is not State.CONNECTED:
-            socket.refuse(call)
-        if flags:
-            raise WSAError(_E.WSAEOPNOTSUPP, call, "Flags are not supported.")
-        if overlapped is None:
-            raise WSAError(_E.WSAEINVAL, call, "It needs an overlapped record.")
-        if socket.channel is None:
-            raise WSAError(_E.WSAEOPNOTSUPP, call, "It is a native stream.")
-        return socket.channel
-
     def WSPGetOverlappedResult(
         self, s: int, overlapped: WSAOVERLAPPED, wait: bool = False
     ) -> int | None:
@@ -435,8 +462,13 @@ class SharedMemoryProvider(ServiceProvider):
             if result is not None:
                 return result
             channel = socket.channel
-            if channel is None:  # closed by another thread
-                return overlapped.result()
+            if channel is None:
+                with socket.lock:  # another thread that closes it ends all requests under the lock
+                    closed = socket.state is State.CLOSED
+                result = overlapped.result()
+                if closed and result is None:
+                    raise WSAError(_E.WSAENOTSOCK, "WSPGetOverlappedResult")
+                return result
             channel.poll()
             result = overlapped.result()
             if result is not None or not wait:
@@ -450,7 +482,7 @@ class SharedMemoryProvider(ServiceProvider):
 
         Source: R:ff566292.
         """
-        return get_option(self._sockets.get(s, "WSPGetSockOpt"), level, option)
+        return get_option(self._sockets.get(s, "WSPGetSockOpt"), level, option, size)
 
     def WSPSetSockOpt(self, s: int, level: int, option: int, value: Any) -> None:
         """Set an option (R-059 to R-065); SO_NATIVE_STREAM before WSPConnect or WSPListen.
@@ -469,30 +501,50 @@ class SharedMemoryProvider(ServiceProvider):
         completion_routine: Callable[[int, Any, WSAOVERLAPPED, int], object] | None = None,
         thread_id: int | None = None,
     ) -> Any:
-        """Extension functions, whatever s is, and the IPv4 addresses of this host (R-074 to R-087).
+        """Extension functions, addresses of this host, quality of service (R-074 to R-087).
+
+        Everything is answered at once; `overlapped` is announced besides.
+
+        Errors:
+            WSAEINVAL: unknown code; an overlapped record in use; or what `qos.control` says.
+            WSAEOPNOTSUPP: no such extension function, or a quality of service that cannot be met.
+            Otherwise as for ServiceProvider.WSPIoctl.
 
         Source: R:ff566296.
         """
-        if code == SIO_GET_EXTENSION_FUNCTION_POINTER:
-            if not isinstance(in_buffer, GUID):
-                raise WSAError(_E.WSAEFAULT, "WSPIoctl", "It needs a GUID.")
+        call = "WSPIoctl"
+        extension = code == SIO_GET_EXTENSION_FUNCTION_POINTER
+        if extension and isinstance(in_buffer, GUID) and out_size is None and overlapped is None:
             return self.extension_function(in_buffer)
-        self._sockets.get(s, "WSPIoctl")
-        if code == SIO_ADDRESS_LIST_QUERY:
-            try:
-                return [(host, 0) for host in local_addresses()]
-            except OSError as error:
-                raise from_oserror(error, "WSPIoctl") from error
-        raise WSAError(_E.WSAEOPNOTSUPP if code in _QOS_CODES else _E.WSAEINVAL, "WSPIoctl")
+        from wsdirect.providers.shm import ioctl  # programs on native streams do not come here
+
+        if extension:
+            socket = self._sockets.find(s)
+            result: Any = self.extension_function(ioctl.guid_of(in_buffer))
+            size = ioctl.pointer_size(out_size)
+        else:
+            socket = self._sockets.get(s, call)
+            if overlapped is not None and not isinstance(overlapped, WSAOVERLAPPED):
+                raise WSAError(_E.WSAEINVAL, call, "It is no overlapped record.")
+            result, size = ioctl.answer(socket, code, in_buffer, out_size)
+        if overlapped is not None:
+            overlapped.start()
+            ioctl.announce(
+                self._san, socket, overlapped, completion_routine, thread_id, result, size
+            )
+        return result
 
     def WSPGetQOSByName(self, s: int, name: str) -> QOS | list[str]:
-        """There is no quality of service (R-268).
+        """A template of quality of service, or the names of all (R-268, R-269).
+
+        They are figures of well-known codecs, and of bulk and interactive traffic.
 
         Errors:
+            WSAEFAULT: it is no name.
+            WSAEINVAL: unknown name.
             WSAENOTSOCK: s is not a socket.
-            WSAEOPNOTSUPP: always otherwise.
 
         Source: R:ff566290.
         """
         self._sockets.get(s, "WSPGetQOSByName")
-        raise WSAError(_E.WSAEOPNOTSUPP, "WSPGetQOSByName")
+        return by_name(name)

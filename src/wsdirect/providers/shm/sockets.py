@@ -6,9 +6,10 @@ import os
 from _thread import allocate_lock
 
 from wsdirect.providers.shm.names import parse_host
-from wsdirect.providers.socket_table import Socket
+from wsdirect.providers.socket_table import Socket, Upcalls
 from wsdirect.spi.constants import AF_INET
 from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class SanSocket(Socket):
         connecting: The answer that WSPConnect waits for.
         handover: A connection or listener on its way to another process.
         selection: What WSPEventSelect asked for; None before the first call.
+        told: Upcalls that do not come from the channel; None before the first one.
         lock: For whatever changes the state of the connection.  No upcall is made under it.
     """
 
@@ -68,6 +70,7 @@ class SanSocket(Socket):
         "port",
         "selection",
         "stream",
+        "told",
         "v6only",
     )
 
@@ -89,6 +92,7 @@ class SanSocket(Socket):
         self.connecting: Connecting | None = None
         self.handover: Handover | None = None
         self.selection: Selection | None = None
+        self.told: Upcalls | None = None
         self.lock = allocate_lock()
 
     def parse(self, address: Address, call: str, wrong_family: int) -> tuple[Host, int]:
@@ -123,6 +127,10 @@ class SanSocket(Socket):
         self.port = offer.remote_port
         self.peer = offer.local
         self.peer_port = offer.local_port
+
+    def note(self, text: str) -> None:
+        """Debug output, for a socket with SO_DEBUG set (R-072): told unless nothing at all is."""
+        tell("error", f"socket {self.descriptor:#x}: {text}")
 
     def held_streams(self) -> list[Stream]:
         """Every connection end that this socket holds itself, not those on their way elsewhere."""
