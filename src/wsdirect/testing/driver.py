@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,9 +16,11 @@ from wsdirect.spi.constants import (
     AF_INET,
     FD_ACCEPT,
     FD_CONNECT,
+    INVALID_SOCKET,
     IPPROTO_TCP,
     MEM_READWRITE,
     SIO_ADDRESS_LIST_QUERY,
+    SIO_GET_EXTENSION_FUNCTION_POINTER,
     SO_MAX_MSG_SIZE,
     SO_MAX_RDMA_SIZE,
     SOCK_STREAM,
@@ -25,6 +29,13 @@ from wsdirect.spi.constants import (
     WSA_FLAG_OVERLAPPED,
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.spi.extension_ids import (
+    EXTENSION_FUNCTIONS,
+    WSAID_RDMAREAD,
+    WSAID_RDMAWRITE,
+    WSAID_REGISTERRDMAMEMORY,
+)
+from wsdirect.spi.guid import GUID
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.provider import ServiceProvider
 from wsdirect.spi.structures import WSABUFEX, WSAPROTOCOL_INFOW, AcceptRequest
@@ -67,7 +78,8 @@ class Upcalls(HandleSpace):
     def _note(self, name: str, *arguments: Any) -> None:
         self.made.append((name, arguments, threading.get_ident()))
         if name in self.fail:
-            raise self.fail[name]
+            # A new one each time: an exception keeps alive what its traceback has come through.
+            raise WSAError(self.fail[name].winerror, name)
 
     def _completed(self, s: int, overlapped: WSAOVERLAPPED, error: int, count: int) -> None:
         if self.on_completion is not None:
@@ -94,6 +106,12 @@ class Upcalls(HandleSpace):
         except WSAError as error:
             self.wrong.append(f"WPUQuerySocketHandleContext({s}): {error}")
             raise
+
+    def WPUQueueApc(  # noqa: D102
+        self, thread_id: int, function: Callable[[Any], object], context: Any
+    ) -> None:
+        self._note("WPUQueueApc", thread_id, function, context)
+        super().WPUQueueApc(thread_id, function, context)
 
     def WPUCompleteOverlappedRequest(  # noqa: D102
         self, s: int, overlapped: WSAOVERLAPPED, error: int, transferred: int
@@ -190,8 +208,7 @@ class Driver:
         """Balance all starts; the upcalls must have kept the contract, and no handle is left."""
         while self._started:
             self.cleanup()
-        for companion in self._companions:
-            companion.close()
+        self.release_ports()
         expect.true(
             "every upcall to keep the contract", not self.switch.wrong, "; ".join(self.switch.wrong)
         )
@@ -217,6 +234,18 @@ class Driver:
         """A `with` block in which something fails; NotApplicable if the provider cannot do it."""
         return self.subject.inject(self.provider, *faults)
 
+    @contextmanager
+    def no_descriptors(self) -> Iterator[None]:
+        """A `with` block in which this process cannot open files."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        probe = os.dup(0)  # the lowest number that is free
+        os.close(probe)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
     # --- sockets --------------------------------------------------------------------------------
 
     @property
@@ -237,17 +266,30 @@ class Driver:
         self._companions.append(companion)
         return int(companion.getsockname()[1])
 
+    def release_ports(self) -> None:
+        """Close the companions that keep the ports of `port`."""
+        for companion in self._companions:
+            companion.close()
+        self._companions.clear()
+
+    def listen_with_tcp(self, port: int) -> None:
+        """Have the companion of a port from `port` listen: TCP/IP could be reached there."""
+        for companion in self._companions:
+            if companion.getsockname()[1] == port:
+                companion.listen(1)
+
     def socket(self, **more: Any) -> int:
-        """WSPSocket as the switch calls it."""
+        """WSPSocket as the switch calls it; it has to succeed."""
+        return expect.succeeds(self.socket_call, **more)
+
+    def socket_call(self, **more: Any) -> int:
+        """The same where it may fail."""
         more.setdefault("protocol_info", self.provider.protocol_info)
-        return expect.succeeds(
-            self.provider.WSPSocket,
-            AF_INET,
-            SOCK_STREAM,
-            IPPROTO_TCP,
-            flags=WSA_FLAG_OVERLAPPED,
-            **more,
+        return self.provider.WSPSocket(
+            AF_INET, SOCK_STREAM, IPPROTO_TCP, flags=WSA_FLAG_OVERLAPPED, **more
         )
+
+    socket_call.__name__ = "WSPSocket"  # in messages
 
     def handle(self) -> int:
         """The switch's handle of the socket made last."""
@@ -335,6 +377,14 @@ class Driver:
         expect.succeeds(self.provider.WSPCloseSocket, listener)
         return c, s
 
+    def pair_and_handles(self) -> tuple[int, int, int, int]:
+        """The same, and the switch's handles of the two."""
+        c, s = self.pair()
+        made: list[int] = [
+            arguments[0] for name, arguments, _ in self.switch.made if name == "handle"
+        ]
+        return c, s, made[-2], made[-1]  # the connecting socket is made before the accepted one
+
     # --- memory and data ------------------------------------------------------------------------
 
     def register(self, s: int, what: Any = 4096, access: int = MEM_READWRITE) -> Memory:
@@ -370,6 +420,14 @@ class Driver:
             return error.winerror, 0
         return None if count is None else (0, count)
 
+    def settle(self, s: int, *requests: WSAOVERLAPPED) -> None:
+        """Poll requests for a moment, so that what can go on does, whoever makes it go on."""
+        deadline = time.monotonic() + expect.QUIET
+        while time.monotonic() < deadline:
+            for overlapped in requests:
+                self.poll(s, overlapped)
+            time.sleep(0)
+
     def finish(self, s: int, overlapped: WSAOVERLAPPED) -> tuple[int, int]:
         """Poll a request until it has finished: (Winsock code, bytes)."""
         deadline = time.monotonic() + expect.PATIENCE
@@ -388,6 +446,21 @@ class Driver:
         )
         return self.switch.completions(overlapped)[0]
 
+    def ended(self, s: int, overlapped: WSAOVERLAPPED) -> tuple[int, int]:
+        """Wait for a request's end in the way that it asked for: (Winsock code, bytes)."""
+        if overlapped.polled:
+            return self.finish(s, overlapped)
+        return self.announced(overlapped)[1:]
+
+    def recorded(self, overlapped: WSAOVERLAPPED) -> tuple[int, int]:
+        """What a request's record says at its end, if the socket is closed: (code, bytes)."""
+        expect.eventually(
+            "the record of the request to say that it has ended",
+            lambda: not overlapped.in_progress,
+            "it did not",
+        )
+        return overlapped.OffsetHigh, overlapped.InternalHigh
+
     def transfer(self, source: int, target: int, data: bytes) -> bytes:
         """Send one message from socket to socket; what arrived."""
         received, view = self.recv(target, max(len(data), 1))
@@ -396,6 +469,55 @@ class Driver:
         code, count = self.finish(target, received)
         expect.equal("the result of the receive", code, 0)
         return bytes(view[:count])
+
+    # --- RDMA -----------------------------------------------------------------------------------
+
+    def extension(self, guid: GUID) -> Any:
+        """An extension function, got as the switch gets it; NotApplicable if it is missing."""
+        try:
+            return self.provider.WSPIoctl(INVALID_SOCKET, SIO_GET_EXTENSION_FUNCTION_POINTER, guid)
+        except WSAError as error:
+            if error.winerror != WsaErrorCode.WSAEOPNOTSUPP:
+                raise
+            name = EXTENSION_FUNCTIONS[guid]
+            raise expect.NotApplicable(f"the provider has no {name}") from None
+
+    def expose(
+        self, s: int, what: Any = 4096, access: int = MEM_READWRITE
+    ) -> tuple[bytes, memoryview]:
+        """Let the peer use a buffer, or a new one of so many bytes: the descriptor, and it."""
+        function = self.extension(WSAID_REGISTERRDMAMEMORY)
+        buffer = bytearray(what) if isinstance(what, int) else what
+        return expect.succeeds(function, s, buffer, access), memoryview(buffer)
+
+    def write(
+        self, s: int, buffers: Any, descriptor: bytes, offset: int = 0, polled: bool = True
+    ) -> WSAOVERLAPPED:
+        """Begin a WSPRdmaWrite."""
+        overlapped = WSAOVERLAPPED(None, polled)
+        function = self.extension(WSAID_RDMAWRITE)
+        expect.pending(function, s, buffers, descriptor, offset, 0, overlapped)
+        return overlapped
+
+    def read(
+        self, s: int, buffers: Any, descriptor: bytes, offset: int = 0, polled: bool = True
+    ) -> WSAOVERLAPPED:
+        """Begin a WSPRdmaRead."""
+        overlapped = WSAOVERLAPPED(None, polled)
+        function = self.extension(WSAID_RDMAREAD)
+        expect.pending(function, s, buffers, descriptor, offset, 0, overlapped)
+        return overlapped
+
+    def refused(self, function: Callable[..., Any], s: int, *arguments: Any) -> int:
+        """The code that a data call fails with, at once or when it ends; 0 if it succeeds."""
+        overlapped = WSAOVERLAPPED(None, True)
+        try:
+            function(s, *arguments, overlapped)
+        except WSAError as error:
+            return error.winerror
+        return self.finish(s, overlapped)[0]
+
+    # --- limits ---------------------------------------------------------------------------------
 
     def message_limit(self, s: int) -> int:
         """SO_MAX_MSG_SIZE, bytes."""

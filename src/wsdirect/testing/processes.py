@@ -30,13 +30,38 @@ class Link:
         self._end.sendall(pickle.dumps(value))
 
     def get(self, patience: float = 2 * PATIENCE) -> Any:
-        """The next value.  The other side must not put two without being asked."""
+        """The next value, or the deviation that ended the other process.
+
+        The other side must not put two values without being asked.
+        """
         if not select.select([self._end], [], [], patience)[0]:
             raise Deviation("the other process to go on", f"it was silent for {patience:g} s")
         try:
-            return pickle.load(self._file)
-        except EOFError:
+            return self._load()
+        except (EOFError, ConnectionResetError):
             raise Deviation("the other process to go on", "it ended") from None
+
+    def _load(self) -> Any:
+        value = pickle.load(self._file)
+        if isinstance(value, Deviation):
+            raise Deviation(value.expected, f"in the other process {value.happened}")
+        return value
+
+    def rest(self) -> None:
+        """Take what is left after the other process has ended; raises its deviation."""
+        while self.ready():
+            try:
+                self._load()
+            except (EOFError, ConnectionResetError):
+                return
+
+    def ready(self) -> bool:
+        """Whether a value, or the end, has come."""
+        return bool(select.select([self._end], [], [], 0)[0])
+
+    def finish(self) -> None:
+        """Put no more; the other side may."""
+        self._end.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close this end."""
@@ -60,10 +85,12 @@ class Child:
             status = 1
             try:
                 ours.close()
-                function(Link(theirs))
+                link = Link(theirs)
+                function(link)
                 status = 0
             except Deviation as deviation:
                 print(deviation, file=sys.stderr)
+                link.put(deviation)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -83,11 +110,16 @@ class Child:
     def wait(self) -> None:
         """Wait for its end; a deviation if it did not end well."""
         pid, self.pid = self.pid, 0
-        self.link.close()
-        if pid:
-            _, status = os.waitpid(pid, 0)
+        if not pid:
+            return
+        self.link.finish()
+        _, status = os.waitpid(pid, 0)
+        try:
+            self.link.rest()
             if status:
                 raise Deviation("the other process to end well", f"its status is {status:#x}")
+        finally:
+            self.link.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from wsdirect.testing.conformance.catalog import Rule, rules
 from wsdirect.testing.conformance.registry import Check, checks
@@ -66,6 +67,7 @@ def run(
     *,
     jobs: int = 2,
     progress: Callable[[CheckResult, int, int], object] | None = None,
+    known: dict[str, CheckResult] | None = None,
 ) -> Report:
     """Try a provider on rules.
 
@@ -74,12 +76,19 @@ def run(
         patterns: Ids of rules, or beginnings of ids; none: all rules.
         jobs: How many checks at a time.
         progress: Called after each check with its result, how many are done, and of how many.
+        known: Results of checks by name, from earlier runs; these are not run again.  Results
+            other than failures are added.
     """
+    known = {} if known is None else known
     wanted = selected(patterns)
     names = {rule.id for rule in wanted}
     chosen = [check for check in checks() if names.intersection(check.rules)]
+    found = [known[check.name] for check in chosen if check.name in known]
+    left = [check for check in chosen if check.name not in known]
     results: dict[str, list[CheckResult]] = {rule.id: [] for rule in wanted}
-    for done, result in enumerate(_run_all(subject, chosen, jobs), 1):
+    for done, result in enumerate(chain(found, _run_all(subject, left, jobs)), 1):
+        if result.outcome != FAILED:
+            known[result.check.name] = result
         for name in result.check.rules:
             if name in results:
                 results[name].append(result)
@@ -101,7 +110,14 @@ def _judge(rule: Rule, results: list[CheckResult]) -> RuleResult:
 
 
 class _Running:
-    """A check that runs in a process of its own."""
+    """A check that runs in a process of its own.
+
+    Attributes:
+        reader: Where it says what came of it.
+        ended: A descriptor that becomes readable when the process ends.
+        deadline: When it has to be ended.
+        late: Whether it has not ended by itself.
+    """
 
     def __init__(self, subject: Subject, check: Check) -> None:
         self.check = check
@@ -118,31 +134,45 @@ class _Running:
             os.setpgid(self.pid, self.pid)
         except OSError:  # it has done so itself, or has ended already
             pass
+        # Readable when the process ends.  The end of the pipe may come much later: processes that
+        # the check has made hold it, too.
+        self.ended = os.pidfd_open(self.pid)
+        os.set_blocking(self.reader, False)
         self.deadline = time.monotonic() + check.timeout
+        self.late = True
         self.data = b""
 
     def read(self) -> bool:
-        """Take what it has said; True when it has said all."""
-        piece = os.read(self.reader, 65536)
-        self.data += piece
-        return not piece
+        """Take what it has said so far; False at the end of the pipe."""
+        while True:
+            try:
+                piece = os.read(self.reader, 65536)
+            except BlockingIOError:
+                return True
+            if not piece:
+                return False
+            self.data += piece
 
-    def result(self, late: bool) -> CheckResult:
+    def result(self) -> CheckResult:
         """End it, with all the processes that it has made, and judge."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
         _, status = os.waitpid(self.pid, 0)
+        self.read()
         os.close(self.reader)
+        os.close(self.ended)
         self.errors.seek(0)
         said = self.errors.read().decode(errors="replace").strip().splitlines()
         self.errors.close()
-        if self.data:
+        try:
             outcome, detail = json.loads(self.data)
             return CheckResult(self.check, outcome, detail)
+        except ValueError:  # it has said nothing, or not all
+            pass
         last = f" ({said[-1]})" if said else ""
-        if late:
+        if self.late:
             detail = f"expected an end within {self.check.timeout:g} s; it hung{last}"
         else:
             detail = f"expected the process to go on; it ended with status {status:#x}{last}"
@@ -184,26 +214,31 @@ def run_check(subject: Subject, check: Check) -> CheckResult:
 def _run_all(subject: Subject, chosen: Iterable[Check], jobs: int) -> Iterator[CheckResult]:
     """Run checks, `jobs` at a time; results as they come."""
     waiting = iter(chosen)
-    running: dict[int, _Running] = {}
+    running: list[_Running] = []
     with selectors.DefaultSelector() as selector:
         try:
             while True:
                 while len(running) < jobs and (check := next(waiting, None)) is not None:
                     started = _Running(subject, check)
-                    running[started.reader] = started
-                    selector.register(started.reader, selectors.EVENT_READ)
+                    running.append(started)
+                    selector.register(started.reader, selectors.EVENT_READ, started)
+                    selector.register(started.ended, selectors.EVENT_READ, started)
                 if not running:
                     return
-                soonest = min(one.deadline for one in running.values())
-                ready = selector.select(max(soonest - time.monotonic(), 0))
-                ended = [one.fd for one, _ in ready if running[one.fd].read()]
+                soonest = min(one.deadline for one in running)
+                for key, _ in selector.select(max(soonest - time.monotonic(), 0)):
+                    if key.fd == key.data.reader and not key.data.read():
+                        selector.unregister(key.fd)
+                    elif key.fd == key.data.ended:
+                        key.data.deadline = 0.0
+                        key.data.late = False
                 now = time.monotonic()
-                late = [
-                    fd for fd, one in running.items() if one.deadline <= now and fd not in ended
-                ]
-                for fd in (*ended, *late):
-                    selector.unregister(fd)
-                    yield running.pop(fd).result(fd in late)
+                for one in [one for one in running if one.deadline <= now]:
+                    for fd in (one.reader, one.ended):
+                        if fd in selector.get_map():
+                            selector.unregister(fd)
+                    running.remove(one)
+                    yield one.result()
         finally:
-            for one in running.values():
-                one.result(late=True)
+            for one in running:
+                one.result()
