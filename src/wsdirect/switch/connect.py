@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsdirect.spi.native import NativeStream
     from wsdirect.switch.addresses import Endpoint
 
 TCP_CLOSE = 7  # a socket that has neither connected nor listened
@@ -71,9 +72,38 @@ def _local_name(sock: Any, endpoint: Endpoint) -> tuple[Endpoint, Lease | None]:
 
 
 def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
-    provider = route.provider
-    assert route.native is not None
     local, lease = _local_name(sock, endpoint)
+    peer_pid = None
+    try:
+        if route.native is not None:
+            stream = _native_stream(route, route.native, local, endpoint)
+        else:
+            stream, peer_pid = _session_stream(route, local, endpoint)
+    except OSError as error:
+        if lease is not None:
+            pool.release(lease)
+        # a provider of ours says why in the switch's terms; of others, the code must do
+        reason: Reason = getattr(error, "reason", None) or reasons.PROVIDER_FAILED
+        if route.native is None and isinstance(error, WSAError):
+            reason = _REASONS.get(error.winerror, reason)
+        tell("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}")
+        return reason
+    _adopt(sock, route, stream, local, endpoint, lease, peer_pid)
+    return reasons.SWITCHED
+
+
+_REASONS: dict[int, Reason] = {
+    WsaErrorCode.WSAECONNREFUSED: reasons.REFUSED_BY_PEER,
+    WsaErrorCode.WSAECONNRESET: reasons.NO_LISTENER,
+    WsaErrorCode.WSAETIMEDOUT: reasons.NO_LISTENER,
+    WsaErrorCode.WSAENOBUFS: reasons.OUT_OF_SLOTS,
+}
+"""What the end of a WSPConnect for messages means."""
+
+
+def _native_stream(route: Route, native: NativeStream, local: Endpoint, endpoint: Endpoint) -> Any:
+    """A byte stream of the provider's own."""
+    provider = route.provider
     descriptor = -1
     try:
         family = addresses.spi_family(endpoint[0])
@@ -81,22 +111,38 @@ def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
         provider.WSPBind(descriptor, local)
         provider.WSPSetSockOpt(descriptor, SOL_SOCKET, SO_NATIVE_STREAM, 1)
         provider.WSPConnect(descriptor, endpoint)
-        stream = route.native.stream(descriptor)
+        return native.stream(descriptor)
     except WSAError as error:
         if descriptor >= 0 and error.winerror != WsaErrorCode.WSAENOTSOCK:
             provider.WSPCloseSocket(descriptor)
-        if lease is not None:
-            pool.release(lease)
-        # a provider of ours says why in the switch's terms; of others, the code must do
-        reason: Reason = getattr(error, "reason", None) or reasons.PROVIDER_FAILED
-        tell("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}")
-        return reason
-    _adopt(sock, route, stream, local, endpoint, lease)
-    return reasons.SWITCHED
+        raise
+
+
+def _session_stream(route: Route, local: Endpoint, endpoint: Endpoint) -> tuple[Any, int]:
+    """A byte stream over a session, and the number of the peer's process."""
+    from wsdirect.switch.session import connecting, pump
+
+    assert route.functions is not None
+    session = connecting.connect(
+        route.functions,
+        route.info,
+        addresses.spi_family(endpoint[0]),
+        local,
+        endpoint,
+        settings.current().offer_timeout,
+    )
+    peer = session.engine.peer
+    return pump.attach(session), 0 if peer is None else peer.process
 
 
 def _adopt(
-    sock: Any, route: Route, stream: Any, local: Endpoint, endpoint: Endpoint, lease: Lease | None
+    sock: Any,
+    route: Route,
+    stream: Any,
+    local: Endpoint,
+    endpoint: Endpoint,
+    lease: Lease | None,
+    peer_pid: int | None,
 ) -> None:
     """Put the stream's bell in the place of the TCP socket."""
     fd = sock.fileno()
@@ -110,6 +156,7 @@ def _adopt(
         peer=endpoint,
         options=options,
         lease=lease,
+        peer_pid=peer_pid,
     )
     if lease is None:
         # bound by the program: the bound socket lives on, or another could take its port

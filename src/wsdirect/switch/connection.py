@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 
 from wsdirect import reasons, status
 from wsdirect._core import native
 from wsdirect.switch.addresses import shown
-from wsdirect.switch.options import Options, linger_of, window_of
+from wsdirect.switch.options import Options, inline_of, linger_of, window_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Connection:
         "peer",
         "peer_pid",
         "provider",
+        "reason",
         "role",
         "row",
         "stream",
@@ -55,6 +57,7 @@ class Connection:
         peer: Endpoint,
         options: dict[tuple[int, int], bytes],
         lease: Lease | None = None,
+        peer_pid: int | None = None,
     ) -> None:
         self.stream = stream
         self.family = family
@@ -67,8 +70,12 @@ class Connection:
         self.fds: set[int] = set()
         self.row = -1
         assert native is not None
-        self.peer_pid: int = native.peer_pid(stream.fd)
+        # a session has told it: the other end of its stream is in this process
+        self.reason = reasons.SWITCHED if peer_pid is None else reasons.BY_SESSION
+        self.peer_pid: int = native.peer_pid(stream.fd) if peer_pid is None else peer_pid
         self.options_changed()
+        if options:
+            self.stream.inline = inline_of(options)
         self.companion = -1  # the TCP socket that the program bound, kept for its port
 
     def shown_local(self) -> tuple[Any, ...]:
@@ -101,7 +108,7 @@ class Connection:
             fd=fd,
             role=self.role,
             path=self.provider,
-            reason=reasons.SWITCHED.number,
+            reason=self.reason.number,
             provider=self.provider,
             local=self.local,
             peer=self.peer,
@@ -144,9 +151,11 @@ class Connection:
             _close(self.companion)
             self.companion = -1
         if self.lease is not None:
-            from wsdirect.switch.ports import pool
-
-            pool.release(self.lease)
+            # not imported: it is there, as the lease is from it, and at the interpreter's end
+            # nothing can be imported any more
+            ports = sys.modules.get("wsdirect.switch.ports")
+            if ports is not None:
+                ports.pool.release(self.lease)
             self.lease = None
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from wsdirect.spi.structures import AcceptRequest
     from wsdirect.switch.addresses import Endpoint
+    from wsdirect.switch.session.accepting import Acceptor
 
 BACKLOG = 1024  # the TCP listener's own backlog is not to be read back
 
@@ -45,6 +46,7 @@ class Listener:
     """The SAN side of one TCP listener in this process."""
 
     __slots__ = (
+        "_acceptor",
         "_options",
         "_waiting",
         "family",
@@ -65,7 +67,8 @@ class Listener:
         )
         self.route = route
         self.turn = False
-        self._waiting: deque[tuple[Any, Endpoint, Endpoint]] = deque()
+        self._waiting: deque[tuple[Any, Endpoint, Endpoint, int | None]] = deque()
+        self._acceptor: Acceptor | None = None  # where connections are sessions
         self._options: dict[tuple[int, int], bytes] | None = None
         self.san = -1  # the provider's descriptor of the SAN listener
         self.san_fd = -1  # polls readable when a switched connection may be waiting
@@ -76,8 +79,10 @@ class Listener:
 
     def _listen(self, endpoint: Endpoint, v6_alone: bool) -> None:
         provider, native = self.route.provider, self.route.native
-        assert native is not None
         family = addresses.spi_family(endpoint[0])
+        if native is None:
+            self._listen_for_sessions(family, endpoint, v6_alone)
+            return
         s = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, self.route.info)
         try:
             if v6_alone:
@@ -90,6 +95,22 @@ class Listener:
         except BaseException:
             provider.WSPCloseSocket(s)
             raise
+
+    def _listen_for_sessions(self, family: int, endpoint: Endpoint, v6_alone: bool) -> None:
+        from wsdirect.switch.session.accepting import Acceptor
+
+        functions = self.route.functions
+        assert functions is not None
+        self._acceptor = Acceptor(
+            functions,
+            self.route.info,
+            family,
+            endpoint,
+            backlog=BACKLOG,
+            patience=settings.current().offer_timeout,
+            options=[(IPPROTO_IPV6, IPV6_V6ONLY, 1)] if v6_alone else (),
+        )
+        self.san_fd = self._acceptor.fileno()
 
     def options_changed(self) -> None:
         """The program set an option of the listener: read them anew for the next connection."""
@@ -109,15 +130,17 @@ class Listener:
 
     def streams(self) -> list[Any]:
         """Those of connections that were not taken yet."""
-        return [stream for stream, _, _ in self._waiting]
+        return [stream for stream, _, _, _ in self._waiting]
 
     @property
     def has_waiting(self) -> bool:
         """Whether ready() has found a connection that was not taken yet."""
         return bool(self._waiting)
 
-    def _arrived(self) -> tuple[Any, Endpoint, Endpoint] | None:
-        """The next good request, accepted: stream, local address, peer's address."""
+    def _arrived(self) -> tuple[Any, Endpoint, Endpoint, int | None] | None:
+        """The next good request, accepted: stream, local and peer's address, a session's peer."""
+        if self._acceptor is not None:
+            return self._arrived_session(self._acceptor)
         provider, native = self.route.provider, self.route.native
         assert native is not None
         while True:
@@ -132,7 +155,24 @@ class Listener:
                     raise
                 continue  # that request came to nothing (withdrawn, foreign): the next one
             local = addresses.endpoint_of(callee[0]) or callee[0]
-            return stream, local, addresses.endpoint_of(peer) or peer
+            return stream, local, addresses.endpoint_of(peer) or peer, None
+
+    def _arrived_session(
+        self, acceptor: Acceptor
+    ) -> tuple[Any, Endpoint, Endpoint, int | None] | None:
+        from wsdirect.switch.session import pump
+
+        found = acceptor.take()
+        if found is None:
+            return None
+        session, local, peer = found
+        terms = session.engine.peer
+        return (
+            pump.attach(session),
+            addresses.endpoint_of(local) or local,
+            addresses.endpoint_of(peer) or peer,
+            0 if terms is None else terms.process,
+        )
 
     def take(self) -> tuple[int, tuple[Any, ...]] | None:
         """A waiting switched connection as (descriptor, peer's address), or None."""
@@ -143,7 +183,7 @@ class Listener:
             if arrived_now is None:
                 return None
             arrived = arrived_now
-        stream, local, peer = arrived
+        stream, local, peer, peer_pid = arrived
         if self._options is None:
             self._options = carried(self.private)
         fd: int = stream.fd
@@ -156,6 +196,7 @@ class Listener:
             local=local,
             peer=peer,
             options=dict(self._options),
+            peer_pid=peer_pid,
         )
         os.set_blocking(fd, True)
         stream.strict = settings.current().strict
@@ -200,11 +241,14 @@ class Listener:
     def close(self) -> None:
         """The program closes its listener: refuse what is queued here."""
         listeners.pop(self.fd, None)
-        try:
-            self.route.provider.WSPCloseSocket(self.san)
-        except WSAError as error:
-            tell_once("debug", f"closing a SAN listener: {error}")
-        for stream, _, _ in self._waiting:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        else:
+            try:
+                self.route.provider.WSPCloseSocket(self.san)
+            except WSAError as error:
+                tell_once("debug", f"closing a SAN listener: {error}")
+        for stream, _, _, _ in self._waiting:
             stream.close(True)
             os.close(stream.fd)
         self._waiting.clear()

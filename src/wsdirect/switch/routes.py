@@ -16,23 +16,48 @@ from wsdirect.telling import tell_once
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wsdirect.reasons import Reason
+    from wsdirect.spi.overlapped import WSAOVERLAPPED
+    from wsdirect.switch.session.functions import Functions
 
 VERSION = 0x0202  # Winsock 2.2
 
 
 class Route:
-    """A started provider, with what the switch needs of it at every connection."""
+    """A started provider, with what the switch needs of it at every connection.
 
-    __slots__ = ("handles", "info", "name", "native", "provider")
+    Attributes:
+        name: As in the catalogue.
+        provider: It.
+        handles: Its upcalls.
+        info: The TCP/IP provider's entry.
+        native: Its byte streams, if it has any that are to be used.
+        functions: What sessions call, if there are no byte streams.
+    """
+
+    __slots__ = ("functions", "handles", "info", "name", "native", "provider")
 
     def __init__(self, name: str, provider: ServiceProvider) -> None:
         self.name = name
         self.provider = provider
-        self.handles = HandleSpace()
+        self.handles = HandleSpace(_finished)
         # the base TCP/IP provider: the sign for a SAN provider that the switch is calling
         self.info = WSAPROTOCOL_INFOW("TCP/IP")
         provider.WSPStartupEx(VERSION, self.info, self.handles)
-        self.native: NativeStream | None = native_stream_of(provider)
+        self.native: NativeStream | None = None
+        self.functions: Functions | None = None
+        if settings.current().session != "always":
+            self.native = native_stream_of(provider)
+        if self.native is None:
+            from wsdirect.switch.session.functions import Functions
+
+            self.functions = Functions(provider)
+
+
+def _finished(s: int, overlapped: WSAOVERLAPPED, error: int, transferred: int) -> None:
+    """A request has finished: tell the session that made it, see `session.functions.Request`."""
+    owner = getattr(overlapped, "owner", None)
+    if owner is not None:
+        owner()
 
 
 _lock = RLock()
@@ -58,7 +83,7 @@ def route_to(host: str) -> Route | Reason:
     failed = False
     for name in settings.current().providers:
         route = _route(name)
-        if route is not None and route.native is not None:
+        if route is not None:
             return route
         failed = True
     return reasons.PROVIDER_FAILED if failed else reasons.REMOTE_PEER
@@ -68,7 +93,7 @@ def listening_route() -> Route | None:
     """The provider that a listener of this host accepts on."""
     for name in settings.current().providers:
         route = _route(name)
-        if route is not None and route.native is not None:
+        if route is not None:
             return route
     return None
 

@@ -1,0 +1,171 @@
+"""The engine: one thread per started provider that sleeps in epoll and wakes sockets up.
+
+It knows no requests and no events: a socket says which descriptors concern it, and `advance`
+(see progress) does what has become possible.  Descriptors are registered for one wake-up each, so
+that a level that stays true cannot keep the thread busy.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+
+from wsdirect.switch.upper.tables import State
+from wsdirect.telling import tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsdirect.switch.upper.sockets import Socket
+
+__all__ = ["Engine"]
+
+ONCE = select.EPOLLONESHOT
+FRUITLESS = 64  # wake-ups in a row that told nothing new before the engine takes a breath
+BREATH = 0.001  # seconds
+
+
+class Engine:
+    """Starts with the first socket that has something to wait for.
+
+    Args:
+        advance: Called with a socket that may be able to go on; takes and drops its lock.
+    """
+
+    def __init__(self, advance: Callable[[Socket], None]) -> None:
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._epoll: select.epoll | None = None
+        self._wake = -1
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._owners: dict[int, Socket] = {}
+        self._due: dict[Socket, float] = {}  # offers that become TCP unless taken by then
+        self._fruitless = 0
+
+    def poll(self, sock: Socket, masks: dict[int, int]) -> None:
+        """Wake the socket when one of these is true.  Its lock is held.
+
+        Args:
+            sock: The socket.
+            masks: What to wait for by descriptor; replaces what was asked for before.
+        """
+        if not masks and not sock.polled:
+            return
+        for fd in [fd for fd in sock.polled if fd not in masks]:
+            self._forget(fd)
+            del sock.polled[fd]
+        for fd, mask in masks.items():
+            if sock.polled.get(fd) != mask:
+                self._register(sock, fd, mask)
+                sock.polled[fd] = mask
+
+    def until(self, sock: Socket, deadline: float) -> None:
+        """Advance the socket at this time (time.monotonic()) at the latest."""
+        self._due[sock] = deadline
+        self._start()
+        self._ring()
+
+    def leave(self, sock: Socket) -> None:
+        """The socket's descriptors are about to be closed.  Its lock is held."""
+        self._due.pop(sock, None)
+        self.poll(sock, {})
+
+    def _register(self, sock: Socket, fd: int, mask: int) -> None:
+        epoll = self._start()
+        self._owners[fd] = sock
+        try:
+            epoll.modify(fd, mask | ONCE)
+        except FileNotFoundError:
+            epoll.register(fd, mask | ONCE)
+
+    def _forget(self, fd: int) -> None:
+        self._owners.pop(fd, None)
+        try:
+            assert self._epoll is not None
+            self._epoll.unregister(fd)
+        except (OSError, ValueError):
+            pass  # closed meanwhile, and forgotten by the kernel
+
+    def _start(self) -> select.epoll:
+        with self._lock:
+            if self._epoll is None:
+                self._epoll = select.epoll()
+                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._epoll.register(self._wake, select.EPOLLIN)
+                self._stopping = False
+                self._thread = threading.Thread(
+                    target=self._run, name="wsdirect-engine", daemon=True
+                )
+                self._thread.start()
+            return self._epoll
+
+    def _ring(self) -> None:
+        with self._lock:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """End the thread.  May be called on it, by an upcall."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopping = True
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def abandon(self) -> None:
+        """In a forked child: the thread is the parent's, and so is what its epoll knows."""
+        if self._epoll is not None:
+            self._epoll.close()
+            os.close(self._wake)
+            self._epoll, self._wake = None, -1
+
+    def _timeout(self) -> float | None:
+        due = min(self._due.values(), default=None)
+        return None if due is None else max(0.0, due - time.monotonic()) + 0.001
+
+    def _run(self) -> None:
+        epoll = self._epoll
+        assert epoll is not None
+        while not self._stopping:
+            try:
+                found = epoll.poll(self._timeout())
+            except InterruptedError:
+                continue
+            for fd, _ in found:
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                    continue
+                owner = self._owners.get(fd)
+                if owner is not None:
+                    self._visit(owner, fd)
+            now = time.monotonic()
+            for sock in [sock for sock, due in list(self._due.items()) if due <= now]:
+                self._due.pop(sock, None)
+                self._visit(sock, -1)
+        with self._lock:
+            epoll.close()
+            os.close(self._wake)
+            self._epoll, self._wake = None, -1
+            self._owners.clear()
+
+    def _visit(self, sock: Socket, fd: int) -> None:
+        try:
+            with sock.lock:
+                before = sock.steps
+                if fd in sock.polled:
+                    sock.polled[fd] = -1  # has had its wake-up
+            self._advance(sock)
+            if fd in sock.polled and sock.steps == before and sock.state is not State.CLOSED:
+                self._fruitless += 1
+                if self._fruitless > FRUITLESS:
+                    time.sleep(BREATH)
+            else:
+                self._fruitless = 0
+        except Exception as error:
+            tell("error", f"serving a socket failed: {error!r}")
