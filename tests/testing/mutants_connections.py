@@ -217,7 +217,7 @@ MUTANTS = [
     wrong(
         "a connect to port 0 goes on",
         "R-118",
-        "provider",
+        "connecting",
         "if not port or host not in network.addresses:",
         "if host not in network.addresses:",
     ),

@@ -74,21 +74,21 @@ MUTANTS = [
     wrong(
         "the longest message is refused",
         "R-069 T-45",
-        "provider",
+        "transfers",
         "if request.length > MESSAGE_MAX:",
         "if request.length >= MESSAGE_MAX:",
     ),
     wrong(
         "messages of any length are sent",
         "R-172",
-        "provider",
+        "transfers",
         "if request.length > MESSAGE_MAX:",
         "if False:",
     ),
     wrong(
         "flags are ignored",
         "R-165",
-        "provider",
+        "transfers",
         """
         if flags:
         """,
@@ -99,21 +99,21 @@ MUTANTS = [
     wrong(
         "too many requests are called a dead network",
         "R-174 T-41",
-        "provider",
+        "transfers",
         "raise WSAError(_E.WSAEWOULDBLOCK, call, f",
         "raise WSAError(_E.WSAENETDOWN, call, f",
     ),
     wrong(
         "a call that failed leaves its record in progress",
         "R-163 T-42",
-        "provider",
+        "transfers",
         """
-        return end, check_record(overlapped, call)
+        return socket.end, check_record(overlapped, call)
         """,
         """
         record = check_record(overlapped, call)
         record.start()
-        return end, record
+        return socket.end, record
         """,
         "requests",
         """
@@ -124,7 +124,7 @@ MUTANTS = [
     wrong(
         "any registration will do for a send",
         "R-171",
-        "provider",
+        "transfers",
         "socket.memory.by_address(buffers, MEM_READ, call)",
         "socket.memory.by_address(buffers, 0, call)",
     ),
@@ -230,13 +230,11 @@ MUTANTS = [
         "R-182",
         "provider",
         """
-            end.post(request)
-        return None
+        transfers.send(self._network, self._socket(s, "WSPSend"), buffers, flags, overlapped)
         """,
         """
-            end.post(request)
+        transfers.send(self._network, self._socket(s, "WSPSend"), buffers, flags, overlapped)
         self._network.engine.progress()
-        return None
         """,
     ),
     wrong(

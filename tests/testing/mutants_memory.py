@@ -232,7 +232,7 @@ MUTANTS = [
     wrong(
         "the longest RDMA transfer is refused",
         "R-070",
-        "provider",
+        "transfers",
         "if length > RDMA_MAX:",
         "if length >= RDMA_MAX:",
     ),

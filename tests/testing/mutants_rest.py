@@ -47,17 +47,15 @@ MUTANTS = [
     wrong(
         "a receive waits for its message",
         "R-161",
-        "provider",
+        "transfers",
         """
             _check_count(len(end.receives), call)
             end.post_receive(request)
-        return None
         """,
         """
             _check_count(len(end.receives), call)
             end.post_receive(request)
-        self._network.engine.wait(lambda: not record.in_progress)
-        return None
+        network.engine.wait(lambda: not record.in_progress)
         """,
     ),
     wrong(
@@ -65,14 +63,12 @@ MUTANTS = [
         "R-162",
         "provider",
         """
-            _check_count(len(end.outgoing), call)
-            end.post(request)
+        transfers.send(self._network, self._socket(s, "WSPSend"), buffers, flags, overlapped)
         return None
         """,
         """
-            _check_count(len(end.outgoing), call)
-            end.post(request)
-        return request.length
+        transfers.send(self._network, self._socket(s, "WSPSend"), buffers, flags, overlapped)
+        return sum(memoryview(buffer).nbytes for buffer in buffers)
         """,
     ),
     wrong(
@@ -85,11 +81,11 @@ MUTANTS = [
     wrong(
         "the list of buffers is looked at again later",
         "R-168",
-        "provider",
+        "transfers",
         "request = Request(record, socket.memory.by_address(buffers, MEM_WRITE, call))",
         "request = Request(record, _Late("
         "lambda: socket.memory.by_address(buffers, MEM_WRITE, call)))",
-        "provider",
+        "transfers",
         """
         def _check_count(running: int, call: str) -> None:
         """,
@@ -120,14 +116,14 @@ MUTANTS = [
     wrong(
         "one receive at a time",
         "R-175 T-41",
-        "provider",
+        "transfers",
         "_check_count(len(end.receives), call)",
         "_check_count(len(end.receives) and 9999, call)",
     ),
     wrong(
         "no send while a receive is pending",
         "R-176",
-        "provider",
+        "transfers",
         """
         _check_count(len(end.outgoing), call)
         end.post(request)

@@ -16,12 +16,13 @@ from wsdirect.testing.conformance.catalog import rules
 ONE_PROCESS = "it connects sockets of one process only"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a wrong provider never does is not waited for as long as usual."""
     monkeypatch.setattr(expect, "PATIENCE", 1.0)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "_"))
 def test_a_mistake_is_found(mistake: Mistake) -> None:
     report = run(Subject("wrong", mistake.make, one_process=ONE_PROCESS), mistake.rules)
