@@ -5,7 +5,7 @@ TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help build lint format types layers generated ctest test test-all-pythons check clean
+.PHONY: help build lint format types layers generated ctest test test-all-pythons docs check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ $(TOOLS): pyproject.toml bootstrap
 	VENV=$(VENV) sh bootstrap --env
 	$(BIN)/python -c 'import tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
 	  x = t["project"]["optional-dependencies"]; \
-	  print(*t["build-system"]["requires"], *x["test"], *x["dev"], "cmake", "ninja", sep="\n")' > $@.txt
+	  print(*t["build-system"]["requires"], *x["test"], *x["dev"], *x["docs"], "cmake", "ninja", sep="\n")' > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@
 
@@ -43,6 +43,7 @@ layers: $(TOOLS)  ## imports point down only
 
 generated: $(TOOLS)  ## generated files are what the generator writes today
 	$(BIN)/python tools_dev/generate_spi.py --check
+	PYTHONPATH=src $(BIN)/python tools_dev/draw_states.py --check
 
 ctest: $(TOOLS)  ## the C core's own tests: plain, thread sanitizer, address+undefined sanitizers
 	$(BIN)/python tools_dev/ctest.py
@@ -53,7 +54,10 @@ test: build  ## pytest over the installed package; ARGS="-k name" narrows it
 test-all-pythons:  ## build and run the quick tests on the other interpreters found here
 	sh tools_dev/all_pythons.sh
 
+docs: $(TOOLS)  ## the documentation, in docs/_build; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+
 check: lint types layers generated ctest test  ## all of the above but the other interpreters
 
 clean:  ## forget builds and caches, keep .venv
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -47,15 +47,13 @@ MUTANTS = [
     wrong(
         "a receive waits for its message",
         "R-161",
-        "transfers",
+        "provider",
         """
-            _check_count(len(end.receives), call)
-            end.post_receive(request)
+        transfers.receive(self._network, self._socket(s, "WSPRecv"), buffers, flags, overlapped)
         """,
         """
-            _check_count(len(end.receives), call)
-            end.post_receive(request)
-        network.engine.wait(lambda: not record.in_progress)
+        transfers.receive(self._network, self._socket(s, "WSPRecv"), buffers, flags, overlapped)
+        self._network.engine.wait(lambda: not overlapped.in_progress)
         """,
     ),
     wrong(

@@ -11,7 +11,9 @@ Where to read what:
 | `engine`      | the queue of actions, the thread that works on it, the one lock                |
 | `sockets`     | the record of one socket                                                       |
 | `network`     | who listens where; connection requests, and what becomes of them               |
+| `connecting`  | WSPConnect, before the request sets out                                        |
 | `accepting`   | WSPAccept and the condition function                                           |
+| `transfers`   | WSPSend, WSPRecv and RDMA, before a request begins                             |
 | `connections` | two ends of a connection: messages, RDMA, how it ends                          |
 | `requests`    | one overlapped request, from its record to its announcement                    |
 | `memory`      | registered memory, RDMA descriptors, the registration cache                    |

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from wsdirect.providers.qos import asked_for, by_name
+from wsdirect.providers.qos import by_name
 from wsdirect.providers.socket_table import State, Step
 from wsdirect.spi.constants import (
     AF_INET,
@@ -18,8 +18,6 @@ from wsdirect.spi.constants import (
     FD_CONNECT,
     FROM_PROTOCOL_INFO,
     IPPROTO_TCP,
-    MEM_READ,
-    MEM_WRITE,
     SIO_GET_EXTENSION_FUNCTION_POINTER,
     SOCK_STREAM,
     SOMAXCONN,
@@ -34,16 +32,18 @@ from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.provider import ServiceProvider
 from wsdirect.spi.structures import WSAPROTOCOL_INFOW, WSPDATA, make_version
 from wsdirect.testing.faults import Fault
-from wsdirect.testing.loopback import accepting, forking, handover, options
-from wsdirect.testing.loopback.limits import (
-    CONNECT_DATA_MAX,
-    MESSAGE_MAX,
-    RDMA_MAX,
-    REQUESTS_MAX,
+from wsdirect.testing.loopback import (
+    accepting,
+    connecting,
+    forking,
+    handover,
+    options,
+    transfers,
 )
+from wsdirect.testing.loopback.limits import MESSAGE_MAX
 from wsdirect.testing.loopback.memory import DESCRIPTOR_SIZE
-from wsdirect.testing.loopback.network import WILDCARD, ConnectRequest, Listener, Network
-from wsdirect.testing.loopback.requests import Request, check_record
+from wsdirect.testing.loopback.network import WILDCARD, Listener, Network
+from wsdirect.testing.loopback.requests import check_record
 from wsdirect.testing.loopback.sockets import LoopbackSocket, parse
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from wsdirect.spi.structures import QOS, WSABUFEX, WSANETWORKEVENTS, Address, ConditionProc
     from wsdirect.spi.upcalls import UpcallTable
-    from wsdirect.testing.loopback.connections import End
 
 __all__ = ["LoopbackProvider"]
 
@@ -227,29 +226,9 @@ class LoopbackProvider(ServiceProvider):
         Source: R:ff566275; C:initiating-a-connection.
         """
         call = "WSPConnect"
-        network, socket = self._network, self._socket(s, call)
-        data = _connect_data(caller_data, call)
-        if callee_data is not None and not isinstance(callee_data, bytearray):
-            raise WSAError(_E.WSAEFAULT, call, "The answer's data go into a bytearray.")
-        with network.engine.lock:
-            socket.require(call)
-            host, port = parse(address, call, _E.WSAEAFNOSUPPORT)
-            if not port or host not in network.addresses:  # the wildcard is not among them
-                raise WSAError(_E.WSAEADDRNOTAVAIL, call, f"{host}:{port} is not on this SAN.")
-            self._faults.check_room(call, Fault.NO_BUFFERS)
-            asked, for_group = asked_for(socket.service, sqos, gqos, MESSAGE_MAX)
-            if socket.service is not None:
-                if not socket.service.claim(host):
-                    raise WSAError(_E.WSAEINVAL, call, "Its group is connected to another host.")
-                if for_group is not None and socket.service.group is not None:
-                    socket.service.group.qos = for_group
-            assert socket.address is not None  # it is bound
-            if socket.address[0] == WILDCARD:
-                socket.address = (host, socket.address[1])
-            socket.step(Step.CONNECT)
-            request = ConnectRequest(socket, (host, port), data, callee_data, asked, for_group)
-            socket.connecting = request
-            network.engine.submit(lambda: network.arrive(request))
+        connecting.connect(
+            self._network, self._socket(s, call), address, caller_data, callee_data, sqos, gqos
+        )
         raise WSAError(_E.WSAEWOULDBLOCK, call)
 
     def WSPListen(self, s: int, backlog: int = SOMAXCONN) -> None:
@@ -323,17 +302,7 @@ class LoopbackProvider(ServiceProvider):
 
         Source: R:ff566316.
         """
-        call = "WSPSend"
-        socket = self._socket(s, call)
-        with self._network.engine.lock:
-            end, record = self._ready(socket, flags, overlapped, call)
-            if socket.service is not None and not socket.service.may_send:
-                raise WSAError(_E.WSAEOPNOTSUPP, call, "Its quality of service: no data out.")
-            request = Request(record, socket.memory.by_address(buffers, MEM_READ, call))
-            if request.length > MESSAGE_MAX:
-                raise WSAError(_E.WSAEMSGSIZE, call, f"A message has at most {MESSAGE_MAX} bytes.")
-            _check_count(len(end.outgoing), call)
-            end.post(request)
+        transfers.send(self._network, self._socket(s, "WSPSend"), buffers, flags, overlapped)
         return None
 
     def WSPRecv(
@@ -347,43 +316,8 @@ class LoopbackProvider(ServiceProvider):
 
         Source: R:ff566309.
         """
-        call = "WSPRecv"
-        socket = self._socket(s, call)
-        with self._network.engine.lock:
-            end, record = self._ready(socket, flags, overlapped, call, early=True)
-            if socket.service is not None and not socket.service.may_receive:
-                raise WSAError(_E.WSAEOPNOTSUPP, call, "Its quality of service: no data in.")
-            request = Request(record, socket.memory.by_address(buffers, MEM_WRITE, call))
-            _check_count(len(end.receives), call)
-            end.post_receive(request)
+        transfers.receive(self._network, self._socket(s, "WSPRecv"), buffers, flags, overlapped)
         return None
-
-    def _ready(
-        self,
-        socket: LoopbackSocket,
-        flags: int,
-        overlapped: WSAOVERLAPPED | None,
-        call: str,
-        early: bool = False,
-    ) -> tuple[End, WSAOVERLAPPED]:
-        """What every transfer needs: a connection, no flags, a record, and room.
-
-        Args:
-            socket: The socket.
-            flags: As given.
-            overlapped: As given.
-            call: Name of the function, for errors.
-            early: Messages of a peer that has closed may still be fetched.
-        """
-        socket.require(call)
-        end = socket.end
-        assert end is not None  # it is connected
-        if end.ended and not early:
-            raise WSAError(end.ended, call)
-        self._faults.check_room(call, Fault.NO_BUFFERS)
-        if flags:
-            raise WSAError(_E.WSAEOPNOTSUPP, call, "Flags are not supported.")
-        return end, check_record(overlapped, call)
 
     def WSPGetOverlappedResult(
         self, s: int, overlapped: WSAOVERLAPPED, wait: bool = False
@@ -478,7 +412,10 @@ class LoopbackProvider(ServiceProvider):
 
         Source: R:ff566306.
         """
-        self._rdma(s, buffers, descriptor, offset, flags, overlapped, "WSPRdmaWrite")
+        socket = self._socket(s, "WSPRdmaWrite")
+        transfers.rdma(
+            self._network, socket, buffers, descriptor, offset, flags, overlapped, reads=False
+        )
         return None
 
     def WSPRdmaRead(
@@ -494,35 +431,12 @@ class LoopbackProvider(ServiceProvider):
 
         Source: R:ff566304.
         """
-        self._rdma(s, buffers, descriptor, offset, flags, overlapped, "WSPRdmaRead", reads=True)
+        socket = self._socket(s, "WSPRdmaRead")
+        self._check_rdma_read("WSPRdmaRead")
+        transfers.rdma(
+            self._network, socket, buffers, descriptor, offset, flags, overlapped, reads=True
+        )
         return None
-
-    def _rdma(
-        self,
-        s: int,
-        buffers: Sequence[WSABUFEX],
-        descriptor: Buffer,
-        offset: int,
-        flags: int,
-        overlapped: WSAOVERLAPPED | None,
-        call: str,
-        reads: bool = False,
-    ) -> None:
-        socket = self._socket(s, call)
-        if reads:
-            self._check_rdma_read(call)
-        here, there = (MEM_WRITE, MEM_READ) if reads else (MEM_READ, MEM_WRITE)
-        with self._network.engine.lock:
-            end, record = self._ready(socket, flags, overlapped, call)
-            parts = socket.memory.by_handle(buffers, here, call)
-            length = sum(len(part.view) for part in parts)
-            if length > RDMA_MAX:
-                raise WSAError(_E.WSAEMSGSIZE, call, f"At most {RDMA_MAX} bytes at a time.")
-            if end.peer.socket is None:
-                raise WSAError(_E.WSAEINVAL, call, "The peer is being handed over.")
-            remote = end.peer.socket.memory.by_descriptor(descriptor, offset, length, there, call)
-            _check_count(len(end.outgoing), call)
-            end.post(Request(record, parts, remote, reads))
 
     def WSPMemoryRegistrationCacheCallback(self, address: int, size: int) -> None:
         """Forget what is cached of memory that is about to be given up (R-221 to R-225).
@@ -606,26 +520,3 @@ class LoopbackProvider(ServiceProvider):
         """
         self._socket(s, "WSPGetQOSByName")
         return by_name(name)
-
-
-def _check_count(running: int, call: str) -> None:
-    if running >= REQUESTS_MAX:
-        raise WSAError(_E.WSAEWOULDBLOCK, call, f"{REQUESTS_MAX} requests are running already.")
-
-
-def _connect_data(data: Buffer | None, call: str) -> bytes | None:
-    """A copy of the user data of a connect; None if there are none.
-
-    Errors:
-        WSAEFAULT: it is no buffer.
-        WSAENOBUFS: it is too long.
-    """
-    if data is None:
-        return None
-    try:
-        copy = bytes(memoryview(data))
-    except (TypeError, BufferError):
-        raise WSAError(_E.WSAEFAULT, call, "The data are no buffer.") from None
-    if len(copy) > CONNECT_DATA_MAX:
-        raise WSAError(_E.WSAENOBUFS, call, f"At most {CONNECT_DATA_MAX} bytes go with a connect.")
-    return copy or None

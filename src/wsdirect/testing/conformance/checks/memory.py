@@ -46,9 +46,10 @@ def usable(driver: Driver, s: int, peer: int, memory: Any) -> None:
     view = memoryview(memory)[:8]
     view[:] = b"contents"
     received, other = driver.recv(peer, 8)
-    driver.send(s, view)
+    sent = driver.send(s, view)
     expect.equal("the result of a receive", driver.finish(peer, received), (0, 8))
     expect.equal("what came from the memory", bytes(other), b"contents")
+    expect.equal("the result of a send", driver.finish(s, sent), (0, 8))
     view[:] = bytes(8)
     received, _ = driver.recv(s, view)
     driver.send(peer, b"answered")

@@ -248,18 +248,18 @@ def a_record_is_all_that_a_request_needs(driver: Driver) -> None:
 
 @check("R-161", timeout=10)
 def data_calls_do_not_wait(driver: Driver) -> None:
-    c, s = driver.pair()
+    _, s = driver.pair()
     memory = driver.register(s, 4096)
     for polled in (True, False):
         overlapped = WSAOVERLAPPED(None, polled)
         result = expect.succeeds(driver.provider.WSPRecv, s, [memory.view], 0, overlapped)
         expect.equal("what a receive returns while no message is there", result, None)
         expect.true("the request to be in progress", overlapped.in_progress)
-    size = min(driver.message_limit(c), 1 << 16)
-    part = driver.register(c, size).view
-    for _ in range(DEPTH):  # more than fits anywhere, and nobody looks
+    size = min(driver.message_limit(s), 1 << 16)
+    part = driver.register(s, size).view
+    for _ in range(DEPTH):  # more than fits anywhere, and nobody receives them
         try:
-            driver.provider.WSPSend(c, [part], 0, WSAOVERLAPPED(None, True))
+            driver.provider.WSPSend(s, [part], 0, WSAOVERLAPPED(None, True))
         except WSAError as error:
             allowed = (E.WSAEWOULDBLOCK, E.WSAENOBUFS)
             expect.true("only too many sends to fail", error.winerror in allowed, error.name)
