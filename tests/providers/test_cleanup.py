@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -124,6 +125,21 @@ def test_no_core_no_start(monkeypatch):
     assert data.wVersion == 0x0202
     assert data.szDescription.isprintable()
     provider.WSPCleanup()
+
+
+def test_latest_upcalls_count(san, port):
+    """R-022: also for sockets that were there before."""
+    a, b = san.pair(port)
+    request = san.recv(a, bytearray(8), polled=False)
+    later = Strict()
+    later._contexts.update(san.switch._contexts)  # the same switch, with another table
+    san.provider.WSPStartupEx(0x0202, WSAPROTOCOL_INFOW(), later)
+    san.send(b, b"x")
+    assert eventually(lambda: not request.in_progress)
+    assert [entry[2] for entry in later.of("complete")] == [request]
+    assert san.completed == []
+    san.provider.WSPCleanup()
+    san.switch = later
 
 
 # --- WSPCleanup ---------------------------------------------------------------------------------
@@ -413,6 +429,23 @@ def test_no_descriptor_for_a_request(port, spare):
         with few_descriptors(spare):
             assert code_of(san.provider.WSPAccept, listener) == E.WSAEWOULDBLOCK
     san.close()
+
+
+def test_no_descriptor_to_load_what_few_need(san, port, monkeypatch):
+    """Some modules are loaded when first used, which takes a descriptor, too."""
+    a, _ = san.pair(port)
+    for name in ("duplicate", "ioctl"):
+        monkeypatch.delitem(sys.modules, f"wsdirect.providers.shm.{name}", raising=False)
+        monkeypatch.delattr(f"wsdirect.providers.shm.{name}", raising=False)
+    info = san.provider.protocol_info.replace(dwProviderReserved=1)
+    with few_descriptors(0):
+        assert code_of(san.provider.WSPDuplicateSocket, a, 1) == E.WSAEMFILE
+        assert code_of(san.provider.WSPIoctl, a, SIO_GET_QOS) == E.WSAEMFILE
+        assert code_of(san.provider.WSPSocket, AF_INET, SOCK_STREAM, IPPROTO_TCP, info) == (
+            E.WSAEMFILE
+        )
+    assert code_of(san.provider.WSPIoctl, a, SIO_GET_QOS) == 0
+    assert code_of(san.provider.WSPDuplicateSocket, a, 1) == 0
 
 
 @pytest.mark.parametrize("spare", [0, 1, 2, 3, 4])

@@ -541,3 +541,30 @@ def test_event_closed_by_its_owner_hurts_nobody(san, port):
     san.connect(port)
     accepted, _ = san.accept(listener)
     san.provider.WSPCloseSocket(accepted)
+
+
+def test_accepting_resets_the_event(san, port):
+    """R-145, without a WSPEnumNetworkEvents; and R-146: not if another request waits."""
+    listener = san.listen(port)
+    event = Event()
+    san.provider.WSPEventSelect(listener, event, FD_ACCEPT)
+    for _ in range(2):
+        san.connect(port)
+    assert event.wait(5)
+    san.provider.WSPAccept(listener)
+    assert event.is_set()
+    assert san.provider.WSPEnumNetworkEvents(listener).lNetworkEvents == FD_ACCEPT  # resets nothing
+    san.connect(port)
+    san.provider.WSPAccept(listener)
+    assert event.is_set()
+    san.provider.WSPAccept(listener)
+    assert not event.is_set()
+    assert san.provider.WSPEnumNetworkEvents(listener).lNetworkEvents == 0
+    assert code_of(san.provider.WSPAccept, listener) == E.WSAEWOULDBLOCK
+    san.connect(port)
+    assert event.wait(5)
+
+
+@pytest.mark.parametrize("events", [FD_READ, FD_CONNECT | FD_READ, 1 << 10, 1 << 30, -1, "8", None])
+def test_events_that_cannot_be_chosen(san, events):
+    assert code_of(san.provider.WSPEventSelect, san.socket(), Event(), events) == E.WSAEINVAL

@@ -15,7 +15,7 @@ from tests.providers.helpers import (
     resources,
 )
 from tests.providers.test_cleanup import few_descriptors
-from wsdirect.providers.shm import duplicate
+from wsdirect.providers.shm import duplicate, parcels
 from wsdirect.providers.shm.duplicate import _name_of
 from wsdirect.providers.shm.names import parse_host
 from wsdirect.spi.constants import (
@@ -549,9 +549,9 @@ def test_garbage_in_a_parcel(san, messages):
         thread.start()
         connection, _ = squatter.accept()
         for what, count in messages:
-            packed = duplicate._STATE.pack(*state[what]) if isinstance(what, str) else what
+            packed = parcels._STATE.pack(*state[what]) if isinstance(what, str) else what
             if what in state and "listening" not in what:
-                packed += bytes(duplicate._PLACE.size)
+                packed += bytes(parcels._PLACE.size)
             socket.send_fds(connection, [packed], pipe[:1] * count)
         connection.close()
         thread.join(10)

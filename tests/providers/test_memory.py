@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.providers.helpers import Child, code_of, eventually, resources
+from tests.providers.helpers import Child, San, code_of, eventually, resources
 from wsdirect import settings
 from wsdirect._core import native
 from wsdirect.providers.shm import memory
@@ -325,14 +325,26 @@ def test_cache_callback_for_memory_in_use(san, pair):
 
 
 def test_cache_callback_when_nothing_is_registered_any_more(san, pair):
+    """What is remembered of shareable memory is forgotten; of other memory nothing is."""
     _, b = pair
     forget = san.provider.WSPMemoryRegistrationCacheCallback
-    data = bytearray(100)
-    address, _ = native.address_of(data)
-    name = san.provider.WSPRegisterRdmaMemory(b, data, MEM_READ)
-    san.provider.WSPDeregisterRdmaMemory(b, name)
-    forget(address + 50, 1)  # that it is no shareable memory was remembered
-    assert code_of(forget, address + 50, 1) == E.WSAEINVAL
+    for data, answer in ((san.provider.allocate_memory(100), 0), (bytearray(100), E.WSAEINVAL)):
+        address, _ = native.address_of(data)
+        assert code_of(forget, address, 100) == E.WSAEINVAL
+        name = san.provider.WSPRegisterRdmaMemory(b, data, MEM_READ)
+        san.provider.WSPDeregisterRdmaMemory(b, name)
+        assert code_of(forget, address + 50, 1) == answer
+        assert code_of(forget, address + 50, 1) == E.WSAEINVAL
+
+
+def test_memory_that_is_closed_is_forgotten(san, pair):
+    _, b = pair
+    block = san.provider.allocate_memory(100)
+    address, _ = native.address_of(block)
+    san.provider.WSPDeregisterRdmaMemory(b, san.provider.WSPRegisterRdmaMemory(b, block, MEM_READ))
+    block.close()
+    forget = san.provider.WSPMemoryRegistrationCacheCallback
+    assert code_of(forget, address, 100) == E.WSAEINVAL
 
 
 @pytest.mark.parametrize(
@@ -565,6 +577,49 @@ def test_an_owner_that_names_another_process(san, port):
 
 
 CONTROL = struct.Struct("<BBHIQIIQQ")
+PUT, GET, GOT, DONE = 1, 2, 3, 4
+
+
+def test_the_owner_checks_what_it_is_asked_for(san, pair):
+    """By its own account: the peer's provider may be anything."""
+    a, b = pair
+    block = bytearray(b"secret" * 50)
+    view = memoryview(block)
+    reads = san.provider.WSPRegisterRdmaMemory(b, view[100:200], MEM_READ)
+    writes = san.provider.WSPRegisterRdmaMemory(b, view[100:200], MEM_WRITE)
+    stream = channel_of(san, a).stream
+
+    def ask(kind, descriptor, offset, length, payload=b"", wrong=0):
+        """The code that the owner answers with, and what it sends before."""
+        _, _, index, generation, _, _, key = struct.unpack("<4sHHIIQQ", descriptor)
+        head = CONTROL.pack(kind, 1, index, generation, key ^ wrong, 9, 0, offset, length)
+        assert stream.send_control((head, payload))
+        data = b""
+        while True:
+            assert stream.wait_readable(5)
+            frame = bytearray(1000)
+            size = stream.recv_control((frame,))
+            answer, _, _, _, _, tag, code, _, _ = CONTROL.unpack_from(frame)
+            assert tag == 9
+            if answer == DONE:
+                return code, data
+            assert answer == GOT
+            data += frame[CONTROL.size : size]
+
+    assert ask(GET, reads, 0, 100) == (0, bytes(view[100:200]))
+    assert ask(GET, reads, 90, 10) == (0, bytes(view[190:200]))
+    assert ask(PUT, writes, 0, 100, b"x" * 100) == (0, b"")
+    assert view[100:200] == b"x" * 100
+    for offset, length in ((0, 101), (100, 1), (1, 100), (2**64 - 1, 1), (2**64 - 100, 100)):
+        assert ask(GET, reads, offset, length) == (E.WSAEFAULT, b"")
+        assert ask(PUT, writes, offset, length, b"y" * length) == (E.WSAEFAULT, b"")
+    assert ask(GET, reads, 0, 2**64 - 1) == (E.WSAEFAULT, b"")
+    assert ask(GET, writes, 0, 1) == (E.WSAEINVAL, b"")
+    assert ask(PUT, reads, 0, 1, b"y") == (E.WSAEINVAL, b"")
+    assert ask(GET, reads, 0, 1, wrong=1) == (E.WSAEINVAL, b"")
+    assert block == b"secret" * 16 + b"secr" + b"x" * 100 + b"cret" + b"secret" * 16
+    san.send(a, b"alive")
+    assert san.receive(b) == b"alive"
 
 
 @hypothesis_settings(
@@ -622,7 +677,7 @@ def test_a_flood_of_requests_is_cut_off(san, pair):
     descriptor = san.provider.WSPRegisterRdmaMemory(b, block, MEM_READ)
     _, _, index, generation, _, _, key = struct.unpack("<4sHHIIQQ", descriptor)
     stream = channel_of(san, a).stream
-    frame = CONTROL.pack(2, 1, index, generation, key, 1, 0, 0, 100_000)
+    frame = CONTROL.pack(GET, 1, index, generation, key, 1, 0, 0, 100_000)
 
     def cut_off():
         try:
@@ -634,4 +689,43 @@ def test_a_flood_of_requests_is_cut_off(san, pair):
     assert eventually(cut_off)
     assert eventually(lambda: code_of(san.receive, b) == E.WSAECONNABORTED)
     san.provider.WSPDeregisterRdmaMemory(b, descriptor)
+    block.append(1)
+
+
+def test_a_peer_that_dies_in_our_memory(san, port):
+    """Its transfer stays in the count; the bell knows that it is gone."""
+
+    def client(link):
+        mine = San()
+        s, event = mine.connect(port)
+        assert mine.connected(s, event) == 0
+        descriptor = link.get()
+        _, _, index, generation, _, _, key = struct.unpack("<4sHHIIQQ", descriptor)
+        channel_of(mine, s).stream.enter_exposure(index, generation, key, MEM_WRITE, 0, 8)
+        link.put("inside")
+        link.get()
+
+    listener = san.listen(port)
+    with Child(client) as child:
+        s, _ = san.accept(listener)
+        block = bytearray(8)
+        address, _ = native.address_of(block)
+        descriptor = san.provider.WSPRegisterRdmaMemory(s, block, MEM_WRITE)
+        child.link.put(descriptor)
+        child.link.get()
+        assert code_of(san.provider.WSPDeregisterRdmaMemory, s, descriptor) == E.WSAEINVAL
+        forget = san.provider.WSPMemoryRegistrationCacheCallback
+        assert code_of(forget, address, 8) == E.WSAEFAULT
+        child.kill()
+        san.provider.WSPDeregisterRdmaMemory(s, descriptor)
+        block.append(1)
+
+
+def test_closing_does_not_wait_for_a_peer_that_never_leaves(san, pair):
+    a, b = pair
+    block = bytearray(8)
+    descriptor = san.provider.WSPRegisterRdmaMemory(b, block, MEM_WRITE)
+    _, _, index, generation, _, _, key = struct.unpack("<4sHHIIQQ", descriptor)
+    channel_of(san, a).stream.enter_exposure(index, generation, key, MEM_WRITE, 0, 8)
+    san.provider.WSPCloseSocket(b)  # a second at most
     block.append(1)

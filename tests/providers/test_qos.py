@@ -41,6 +41,7 @@ from wsdirect.spi.constants import (
     XP1_QOS_SUPPORTED,
 )
 from wsdirect.spi.errors import WsaErrorCode
+from wsdirect.spi.native import SO_NATIVE_STREAM
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.structures import FLOWSPEC, QOS
 
@@ -167,6 +168,8 @@ def test_set_and_get(san):
     assert caught.value.required == 80
     native = san.socket(native=True)
     assert code_of(san.provider.WSPIoctl, native, SIO_SET_QOS, QOS()) == E.WSAEOPNOTSUPP
+    san.provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+    assert code_of(san.provider.WSPConnect, s, (HOST, 80)) == E.WSAEOPNOTSUPP
 
 
 def test_packed_and_back():
@@ -287,8 +290,8 @@ def test_qos_goes_to_another_process_and_back(san, port):
         other = link.get()
         sibling = grouped(mine, group_of(mine, s), "127.0.0.2")
         address = ("127.0.0.2", port)
-        link.put(code_of(mine.provider.WSPConnect, sibling, address))
-        link.put(mine.provider.WSPDuplicateSocket(s, other))
+        code = code_of(mine.provider.WSPConnect, sibling, address)
+        link.put((code, mine.provider.WSPDuplicateSocket(s, other)))
         link.get()
         mine.close()
 
@@ -306,8 +309,9 @@ def test_qos_goes_to_another_process_and_back(san, port):
         san.provider.WSPCloseSocket(s)
         assert len(san.provider._san.groups) == 0
         child.link.put(os.getpid())
-        assert child.link.get() == E.WSAEINVAL  # it is a constrained group there, too
-        s = san.provider.WSPSocket(AF_INET, SOCK_STREAM, IPPROTO_TCP, child.link.get())
+        code, info = child.link.get()
+        assert code == E.WSAEINVAL  # it is a constrained group there, too
+        s = san.provider.WSPSocket(AF_INET, SOCK_STREAM, IPPROTO_TCP, info)
         assert (qos_of(san, s), group_of(san, s)) == (by_name("G729"), group)
         san.send(s, b"x")
         assert san.receive(accepted) == b"x"

@@ -170,12 +170,13 @@ def _make(
     """
     accepted = SanSocket(listening.family, listening.catalog_id)
     accepted.inherit(listening, arrival)
-    answer = Greeting()
-    if request is not None:
+    answer = None if listening.native and request is None else Greeting()
+    if request is not None and answer is not None:
         answer.data = _callee_data(request)
         accepted.service = san.groups.join(request.group, _CALL)
     try:
-        _agree(listening, accepted, arrival, answer)
+        if answer is not None:
+            _agree(listening, accepted, arrival, answer)
         accepted.step(Step.BIND)
         san.establish(accepted, arrival.stream)
         san.admit(accepted)

@@ -85,7 +85,7 @@ def connect(
         hello = pack_hello(_greeting(socket, caller_data, callee_data, sqos, gqos))
     elif caller_data or callee_data is not None:
         raise WSAError(_E.WSAEPROTONOSUPPORT, call, "It is a native stream.")
-    elif sqos is not None or gqos is not None:
+    elif sqos is not None or gqos is not None or (socket.service and socket.service.qos):
         raise WSAError(_E.WSAEOPNOTSUPP, call, "It is a native stream.")
     with socket.lock:
         socket.require(call)

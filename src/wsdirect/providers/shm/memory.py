@@ -5,9 +5,10 @@ a registered range lies in such memory is found by its address, and remembered i
 `RegistrationCache`.
 
 What there is to cache is little, and this says so: on this SAN no page is pinned and no adapter is
-told (R-218, R-220), as it is processes that copy, and they can wait for a page.  The
-cache spares a registration the question where its memory lies, no more.  It matters that it is
-told when memory is given up, as the next memory at that address may be of another kind.
+told (R-218, R-220), as it is processes that copy, and they can wait for a page.  The cache spares a
+registration of shareable memory the question where it lies, no more; of other memory it holds
+nothing.  It matters that it is told when memory is given up, as the next memory at that address
+may be of another kind.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def resolve(address: int, length: int) -> Allocation | None:
                 entry = _cache.add(found.address, found.length, 0, found)
                 break
             else:
-                entry = _cache.add(address, length, 0, None)
+                return None  # not worth an entry: nobody would say when it is out of date
         allocation: Allocation | None = entry.value
     # It may be ending right now, and another thread's memory be there already.
     return allocation if allocation is not None and allocation.alive else None

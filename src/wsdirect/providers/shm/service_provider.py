@@ -171,7 +171,10 @@ class SharedMemoryProvider(MemoryFunctions, ServiceProvider):
         if protocol_info is not None:
             catalog_id = protocol_info.dwCatalogEntryId
             if protocol_info.dwProviderReserved:
-                from wsdirect.providers.shm import duplicate  # few processes ever come here
+                try:
+                    from wsdirect.providers.shm import duplicate  # few processes ever need it
+                except OSError as error:  # no descriptor left to read it with
+                    raise from_oserror(error, call) from error
 
                 cookie = protocol_info.dwProviderReserved
                 return duplicate.take_over(self._san, cookie, catalog_id)
@@ -248,9 +251,12 @@ class SharedMemoryProvider(MemoryFunctions, ServiceProvider):
 
         Source: R:ff566282; C:duplicating-socket-handles-for-a-san.
         """
-        from wsdirect.providers.shm import duplicate
-
-        socket = self._sockets.get(s, "WSPDuplicateSocket")
+        call = "WSPDuplicateSocket"
+        socket = self._sockets.get(s, call)
+        try:
+            from wsdirect.providers.shm import duplicate
+        except OSError as error:
+            raise from_oserror(error, call) from error
         cookie = duplicate.hand_over(self._san, socket, process_id)
         return self.protocol_info.replace(
             dwCatalogEntryId=socket.catalog_id, dwProviderReserved=cookie
@@ -516,7 +522,10 @@ class SharedMemoryProvider(MemoryFunctions, ServiceProvider):
         extension = code == SIO_GET_EXTENSION_FUNCTION_POINTER
         if extension and isinstance(in_buffer, GUID) and out_size is None and overlapped is None:
             return self.extension_function(in_buffer)
-        from wsdirect.providers.shm import ioctl  # programs on native streams do not come here
+        try:
+            from wsdirect.providers.shm import ioctl  # programs on native streams do not come here
+        except OSError as error:
+            raise from_oserror(error, call) from error
 
         if extension:
             socket = self._sockets.find(s)

@@ -332,7 +332,7 @@ class Channel:
                 continue
             # No receive for what is first.  Control messages behind it must not wait for one: the
             # peer's program may not send what ours would answer before its RDMA has ended.
-            if True:
+            if self._controls == stream.controls or not stream.readable() or not self._set_aside():
                 return
 
     def _take_early(self) -> None:
