@@ -1,4 +1,4 @@
-"""Which IP addresses belong to this host."""
+"""What is on this host: IP addresses, and TCP listeners."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["is_local"]
+__all__ = ["is_local", "tcp_listens"]
 
 _REMEMBERED: Final = 1.0  # seconds that an answer is believed
 _MOST: Final = 4096
+_TCP_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
+_TCP_LISTEN: Final = "0A"
 _known: dict[str, tuple[bool, float]] = {}
 
 
@@ -52,3 +54,25 @@ def _routes_to_itself(host: str) -> bool:
         return False
     finally:
         probe.close()
+
+
+def tcp_listens(port: int) -> bool:
+    """Whether TCP may have a listener on this port: a socket of this network namespace listens.
+
+    True also if that cannot be found out.  Takes as long as reading the table of all connections.
+    """
+    wanted = f":{port:04X}"
+    for path in _TCP_TABLES:
+        try:
+            with open(path, encoding="ascii") as table:
+                next(table, None)
+                for line in table:
+                    fields = line.split(None, 4)
+                    if fields[3] == _TCP_LISTEN and fields[1].endswith(wanted):
+                        return True
+        except FileNotFoundError:
+            if path == _TCP_TABLES[0]:
+                return True
+        except (OSError, IndexError, ValueError):
+            return True
+    return False

@@ -12,7 +12,8 @@ each published and consumed by itself, as the C code does with its pieces.
 Wherever nobody holds a lock, the following has to hold:
 
 * readable means data, end or death, and data, end or death mean readable.  One hole is allowed in
-  hybrid mode: after a blocking recv that left data unread, rx stays QUIET;
+  hybrid mode: after a blocking recv that left data unread, rx stays QUIET; but not for what a
+  producer sent that insists (wsd_bell_insist);
 * nobody sleeps in poll() while what it waits for is there, hole or not;
 * a socket that polls writable has room, as long as all producers are non-blocking; one that does
   not poll writable is more than half full;
@@ -65,8 +66,9 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
     THEN,  # where to go after eating
     AFTER,  # where to go after coming to rest
     RESUME,  # where to go after repairing what a dead holder left
+    INSIST,  # the bell has to ring even if the consumer has silenced it
     LOCALS,
-) = range(10)
+) = range(11)
 
 KERNEL_TAKES = 6  # a socket with the least SO_SNDBUF takes no more unread tokens than this
 
@@ -95,6 +97,8 @@ MUTATIONS = (
     "end of the socket taken for death",
     "no repair after a dead producer",
     "no repair after a dead consumer",
+    "armed over a producer that insists",
+    "a producer insists once only",
 )
 
 
@@ -112,6 +116,7 @@ class Situation:
     close: bool = False  # the consumer may close the whole connection
     give_up: bool = False  # bounded waits may end before what they wait for has come
     death: str = ""  # "peer": all producers at once; "producer", "consumer": the first of several
+    insist: tuple[int, ...] = (0,)  # whether sends are such that ring a silenced bell, too
     mutation: str = ""
 
 
@@ -135,7 +140,11 @@ class Model:
         self.producers = self.threads[: len(situation.producers)]
         self.consumers = self.threads[len(situation.producers) :]
         self.exact_producers = all(kind == "now" for kind in situation.producers)
-        self.may_be_quiet = not situation.strict and any(k != "now" for k in situation.consumers)
+        self.may_be_quiet = (
+            not situation.strict
+            and situation.insist != (1,)
+            and any(k != "now" for k in situation.consumers)
+        )
         self.loose = bool(situation.death) or situation.give_up
         self.stale = 0
         self.notes: set[str] = set()  # violations seen inside a step
@@ -152,14 +161,14 @@ class Model:
     def initial(self) -> State:
         shared = [0] * SHARED
         shared[RX] = ARMED
-        thread = ["idle", 0, 0, 0, 0, 0, "", "", ""]
+        thread = ["idle", 0, 0, 0, 0, 0, "", "", "", 0]
         return tuple(shared + thread * len(self.threads))
 
     # ---- what all calls share --------------------------------------------------------------------
 
     @staticmethod
     def _idle(v: list, t: int) -> str:
-        v[t : t + LOCALS] = ["idle", 0, 0, 0, 0, 0, "", "", ""]
+        v[t : t + LOCALS] = ["idle", 0, 0, 0, 0, 0, "", "", "", 0]
         return "idle"
 
     def _lock(self, v: list, word: int, t: int, here: str) -> str | None:
@@ -187,17 +196,22 @@ class Model:
     # ---- producer: wsd_stream_send, wsd_bell_published, wsd_bell_full, sleep_writable ------------
 
     def _sends(self, kind: str) -> tuple[Step, ...]:
-        def send(size: int, mode: int) -> Step:
+        def send(size: int, mode: int, insist: int) -> Step:
             def step(v: list, t: int) -> str | None:
                 if v[ENDED] or v[BACK]:
                     return None  # would fail at once
-                v[t + MODE], v[t + LEFT] = mode, size
+                v[t + MODE], v[t + LEFT], v[t + INSIST] = mode, size, insist
                 return "put"
 
             return step
 
         modes = {"now": (NOW,), "block": (BLOCK,), "both": (NOW, BLOCK)}[kind]
-        calls = [send(size, mode) for size in self.situation.sends for mode in modes]
+        calls = [
+            send(size, mode, insist)
+            for size in self.situation.sends
+            for mode in modes
+            for insist in self.situation.insist
+        ]
         if self.situation.half_close:
             calls.append(lambda v, t: None if v[ENDED] else "fin")
         return tuple(calls)
@@ -240,7 +254,23 @@ class Model:
             return "short" if v[t + MODE] == NOW else unlock(v, t, "idle")
 
         def look_rx(v: list, t: int) -> str:
-            return "mark" if v[RX] == ARMED else next_piece(v, t)
+            if v[RX] == ARMED:
+                return "mark"
+            return "insist" if v[t + INSIST] else next_piece(v, t)
+
+        def insist(v: list, t: int) -> str:
+            """wsd_bell_insist."""
+            if v[RX] == RUNG or not v[USED]:
+                return next_piece(v, t)
+            if v[RX] == ARMED:
+                again = not self.without("a producer insists once only")
+                return "look_rx" if again else next_piece(v, t)
+            v[RX] = RUNG
+            v[HOLE] = 0
+            return "insist_ring"
+
+        def insist_ring(v: list, t: int) -> str | None:
+            return next_piece(v, t) if self._send_token(v) else None
 
         def mark(v: list, t: int) -> str:
             v[PENDING] = pending
@@ -260,7 +290,7 @@ class Model:
 
         def unmark(v: list, t: int) -> str:
             v[PENDING] = 0
-            return next_piece(v, t)
+            return "insist" if v[t + INSIST] else next_piece(v, t)
 
         def short(v: list, t: int) -> str:
             """The end of a call; a non-blocking one must leave a full ring announced."""
@@ -352,7 +382,20 @@ class Model:
             self._idle(v, t)
             return "done"
 
-        places = (put, publish, look_rx, mark, look_tail, cas_rx, ring, unmark, short, sleep_w)
+        places = (
+            put,
+            publish,
+            look_rx,
+            insist,
+            insist_ring,
+            mark,
+            look_tail,
+            cas_rx,
+            ring,
+            unmark,
+            short,
+            sleep_w,
+        )
         places += (full_seen, full_mark, full_set, full_look, full_back, full_room, full_send)
         places += (full_send_2, full_unmark, repair_p, repair_tokens, repair_unmark)
         places += (fin, fin_kernel)
@@ -512,6 +555,8 @@ class Model:
             return "arm"
 
         def arm(v: list, t: int) -> str:
+            if not self.without("armed over a producer that insists"):
+                v[t + BEFORE] = v[RX]
             v[RX] = ARMED
             if self.without("no second look after arming"):
                 return eat_old(v, t)
@@ -707,7 +752,7 @@ class Model:
         v = list(state)
         v[KILLED] = 1
         for t in victims:
-            v[t : t + LOCALS] = ["dead", 0, 0, 0, 0, 0, "", "", ""]
+            v[t : t + LOCALS] = ["dead", 0, 0, 0, 0, 0, "", "", "", 0]
         if death == "peer":
             v[DOWN] = 1  # the kernel closes the last descriptor
         yield tuple(v)
@@ -849,6 +894,9 @@ SITUATIONS: dict[str, Situation] = {
     "strict, ring of 2": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2), strict=True),
     "half close": Situation(2, BOTH, BOTH, half_close=True),
     "close": Situation(2, BOTH, BOTH, receives=(1, 2), close=True),
+    "insisting, ring of 1": Situation(1, BOTH, BOTH, insist=(1,)),
+    "insisting, ring of 2": Situation(2, BOTH, BOTH, receives=(1, 2), insist=(1,)),
+    "insisting or not": Situation(2, ("now",), BOTH, insist=(0, 1)),
     "two producers": Situation(2, ("now", "block"), ("both",)),
     "two non-blocking producers": Situation(2, ("now", "now"), sends=(1, 2)),
     "two consumers": Situation(2, ("now",), ("now", "block")),

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.providers.helpers import HOST, Child, San, code_of, eventually
+from wsdirect.locality import tcp_listens
 from wsdirect.providers.shm import connecting
 from wsdirect.spi.constants import (
     AF_INET,
@@ -244,15 +245,15 @@ def test_only_tcp_listens(san):
 def test_tcp_listeners_are_seen_in_both_families():
     with kernel.create_server((HOST, 0)) as tcp:
         port = tcp.getsockname()[1]
-        assert connecting.tcp_listens(port)
-    assert eventually(lambda: not connecting.tcp_listens(port))
+        assert tcp_listens(port)
+    assert eventually(lambda: not tcp_listens(port))
     if kernel.has_ipv6:
         try:
             tcp = kernel.create_server(("::1", 0), family=kernel.AF_INET6)
         except OSError:
             return
         with tcp:
-            assert connecting.tcp_listens(tcp.getsockname()[1])
+            assert tcp_listens(tcp.getsockname()[1])
 
 
 @pytest.mark.parametrize(

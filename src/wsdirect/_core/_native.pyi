@@ -173,7 +173,7 @@ class Stream:
     @inline.setter
     def inline(self, value: bool) -> None: ...
     def unread(self) -> int:
-        """What FIONREAD says: bytes in front of the mark, or all if there is none or it is inline."""
+        """What FIONREAD says: bytes in front of the mark; all if there is none or it is inline."""
     def urgent_out(self) -> list[int]:
         """After revoke(): which bytes of pending_out() must be sent as urgent ones, in order."""
     def shutdown(self, how: int) -> None: ...

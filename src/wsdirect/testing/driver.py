@@ -44,7 +44,15 @@ from wsdirect.testing import expect
 from wsdirect.testing.faults import Fault
 from wsdirect.testing.subject import Subject
 
-__all__ = ["TCPIP_INFO", "Driver", "Memory", "Upcall", "Upcalls", "resources"]
+__all__ = [
+    "TCPIP_INFO",
+    "Driver",
+    "Memory",
+    "Upcall",
+    "Upcalls",
+    "nothing_left",
+    "resources",
+]
 
 TCPIP_INFO = WSAPROTOCOL_INFOW("MSAFD Tcpip [TCP/IP]", dwProviderFlags=0, dwCatalogEntryId=1001)
 """The TCP/IP provider's entry: what the switch starts SAN providers with (R-012)."""
@@ -536,3 +544,18 @@ class Driver:
 def resources() -> tuple[int, int]:
     """Descriptors and threads of this process."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+
+def nothing_left(before: tuple[int, int], slack: int = 4) -> None:
+    """A deviation unless descriptors and threads come down to what they were.
+
+    Args:
+        before: From `resources`.
+        slack: Descriptors more that are no leak: a provider may keep things for the next use.
+    """
+    descriptors, threads = before[0] + slack, before[1]
+    expect.eventually(
+        f"at most {descriptors} descriptors and {threads} threads",
+        lambda: resources()[0] <= descriptors and resources()[1] <= threads,
+        lambda: "there were {} and {}".format(*resources()),
+    )

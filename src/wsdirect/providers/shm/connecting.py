@@ -11,6 +11,7 @@ from time import monotonic
 
 from wsdirect import reasons, settings
 from wsdirect._core import native
+from wsdirect.locality import tcp_listens
 from wsdirect.providers.qos import Service, asked_for, mirrored
 from wsdirect.providers.shm.addresses import is_local
 from wsdirect.providers.shm.failures import because, unreached
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     Stream = _native.Stream
 
-__all__ = ["PATIENCE", "Connecting", "connect", "tcp_listens"]
+__all__ = ["PATIENCE", "Connecting", "connect"]
 
 PATIENCE: Final = 10.0
 """Seconds that WAIT asks for."""
@@ -53,8 +54,6 @@ _ANSWERS_MAX: Final = 1000
 
 _E = WsaErrorCode
 _core: Any = native
-_LOCAL_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
-_LISTEN: Final = "0A"
 
 
 def connect(
@@ -351,25 +350,3 @@ class Connecting:
                 self._callee_data[:] = answer.data
             except BufferError:  # somebody keeps a memoryview of it
                 tell("error", "the callee's data did not fit into a bytearray that is in use")
-
-
-def tcp_listens(port: int) -> bool:
-    """Whether TCP may have a listener on this port: a socket of this network namespace listens.
-
-    True also if that cannot be found out.  Takes as long as reading the table of all connections.
-    """
-    wanted = f":{port:04X}"
-    for path in _LOCAL_TABLES:
-        try:
-            with open(path, encoding="ascii") as table:
-                next(table, None)
-                for line in table:
-                    fields = line.split(None, 4)
-                    if fields[3] == _LISTEN and fields[1].endswith(wanted):
-                        return True
-        except FileNotFoundError:
-            if path == _LOCAL_TABLES[0]:
-                return True
-        except (OSError, IndexError, ValueError):
-            return True
-    return False

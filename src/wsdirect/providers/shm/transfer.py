@@ -184,7 +184,10 @@ class Channel:
         if waits or not overlapped.polled:
             # What needs the owner goes on by itself: the caller's program may be waiting for
             # something else that comes after it.
-            self._follow(True)
+            try:
+                self._follow(True)
+            except OSError:  # no descriptor for that: then whoever polls moves it on
+                pass
 
     def _check_room(self, call: str) -> None:
         if len(self._sends) >= REQUESTS_MAX:

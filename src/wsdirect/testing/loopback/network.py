@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsdirect.locality import tcp_listens
 from wsdirect.providers.qos import Groups, mirrored
-from wsdirect.providers.shm.connecting import tcp_listens
 from wsdirect.providers.socket_table import SocketTable, State, Step
 from wsdirect.spi.constants import FD_ACCEPT
 from wsdirect.spi.errors import WSAError, WsaErrorCode

@@ -100,6 +100,20 @@ def functions_that_the_switch_never_calls(driver: Driver) -> None:
 
 
 @check("R-274")
+def addresses_are_the_providers_own(driver: Driver) -> None:
+    s = driver.socket()
+    addresses = expect.succeeds(driver.provider.WSPIoctl, s, SIO_ADDRESS_LIST_QUERY)
+    hosts = [host for host, _ in addresses]
+    expect.equal("the number of different addresses", len(set(hosts)), len(hosts))
+    for host in hosts:
+        driver.bound(host=host)
+    for stranger in ("192.0.2.1", "198.51.100.7"):  # addresses of documentation, nobody's
+        expect.true("no address of others", stranger not in hosts)
+        address = (stranger, driver.port())
+        expect.error(E.WSAEADDRNOTAVAIL, driver.provider.WSPBind, driver.socket(), address)
+
+
+@check("R-274")
 def addresses_follow_the_adapters(driver: Driver) -> None:
     s = driver.socket()
 

@@ -14,7 +14,7 @@ from wsdirect.testing import expect
 from wsdirect.testing.background import Background
 from wsdirect.testing.conformance.checks.duplicate import duplicate, swap, take
 from wsdirect.testing.conformance.registry import check
-from wsdirect.testing.driver import Driver, resources
+from wsdirect.testing.driver import Driver, nothing_left, resources
 from wsdirect.testing.faults import Fault
 from wsdirect.testing.processes import Child, Link
 
@@ -212,22 +212,18 @@ def no_handle_in_another_process(driver: Driver) -> None:
             failure = WSAError(E.WSAENOBUFS, "WPUCreateSocketHandle")
             other.switch.fail["WPUCreateSocketHandle"] = failure
             found = []
-            for _ in range(4):
+            for _ in range(8):
                 expect.error(E.WSAENOBUFS, take, other, link.get())
                 gc.collect()
                 found.append(resources())
                 link.put("failed")
-            expect.eventually(
-                "descriptors and threads to be no more than after the first time",
-                lambda: resources() <= found[0],
-                lambda: f"{resources()} instead of {found[0]}",
-            )
+            nothing_left(found[0], slack=2)
             link.get()
 
     with Child(fetch) as child:
         child.link.get()
         driver.start()
-        for _ in range(4):
+        for _ in range(8):
             c, s = driver.pair()
             child.link.put(duplicate(driver, s, child.pid))
             child.link.get()
@@ -280,11 +276,7 @@ def many_swaps_leave_nothing_behind(driver: Driver) -> None:
             driver.alive(c, s)
     driver.alive(c, s)
     gc.collect()
-    expect.eventually(
-        "descriptors and threads to be as many as before",
-        lambda: resources() == before,
-        lambda: f"{resources()} instead of {before}",
-    )
+    nothing_left(before)
     expect.equal("the number of handles", len(driver.switch.handles), handles)
     more = count_maps() - maps
     expect.true("no mapped memory to be left", more < 20, f"there are {more} mappings more")
@@ -321,11 +313,7 @@ def control_goes_to_and_fro(driver: Driver) -> None:
                     time.sleep(expect.QUIET)  # the provider may still be putting things away
                     before = resources()
                 link.put("ready")
-            expect.eventually(
-                "descriptors and threads to be no more than after some rounds",
-                lambda: resources() <= before,
-                lambda: f"{resources()} instead of {before}",
-            )
+            nothing_left(before)
             other.provider.WSPCloseSocket(s)
 
     with Child(play) as child:

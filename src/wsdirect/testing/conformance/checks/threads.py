@@ -14,7 +14,7 @@ from wsdirect.spi.overlapped import WSAOVERLAPPED
 from wsdirect.testing import expect
 from wsdirect.testing.background import Background
 from wsdirect.testing.conformance.registry import check
-from wsdirect.testing.driver import Driver, resources
+from wsdirect.testing.driver import Driver, nothing_left, resources
 from wsdirect.testing.processes import Child, Link
 
 E = WsaErrorCode
@@ -380,9 +380,5 @@ def connections_leave_nothing_behind(driver: Driver) -> None:
     driver.release_ports()
     driver.switch.made.clear()
     gc.collect()
-    expect.eventually(
-        "descriptors and threads to be as many as before",
-        lambda: resources() <= before,
-        lambda: f"{resources()} instead of {before}",
-    )
+    nothing_left(before)
     expect.equal("the number of handles", len(driver.switch.handles), handles)
