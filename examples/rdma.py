@@ -1,4 +1,4 @@
-"""Two processes, one connection of the shared-memory SAN: messages, and RDMA into the peer's memory.
+"""Two processes, one connection of the shared-memory SAN: messages, and RDMA into the peer.
 
     python examples/rdma.py
 
@@ -74,7 +74,8 @@ def parent():
     here.finish(s, here.san.WSPSend, [memoryview(message)[: len(descriptor)]])
     length = here.finish(s, here.san.WSPRecv, [message])
     print(f"parent: the child says {bytes(message[:length])!r}")
-    print(f"parent: {SIZE - window.count(0)} bytes were written here, the first are {bytes(window[:5])!r}")
+    written = SIZE - window.count(0)
+    print(f"parent: {written} bytes were written here, the first are {bytes(window[:5])!r}")
 
     here.san.WSPDeregisterRdmaMemory(s, descriptor)
     here.san.WSPCloseSocket(s)

@@ -135,12 +135,16 @@ OTHER_NAMESPACE = Reason(
     "The peer lives in another network namespace.",
     "Let both containers share a network namespace.",
 )
+BY_SESSION = Reason(
+    21, "session",
+    "The connection bypasses TCP by the switch's session protocol, over messages and RDMA.",
+)
 
 ALL: tuple[Reason, ...] = (
     SWITCHED, NO_LISTENER, NOT_ACCEPTING_YET, REMOTE_PEER, FOREIGN_UID, EXCLUDED, SWITCHED_OFF,
     BACKLOG_FULL, NO_CORE, UNSUPPORTED_OPTION, OFFER_EXPIRED, REFUSED_BY_PEER, OUT_OF_SLOTS,
     PEER_NOT_SWITCHED, UNHOOKED_ACCEPT, BELL_UNTRUE, PROVIDER_FAILED, TLS_NOT_SUPPORTED,
-    GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE,
+    GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE, BY_SESSION,
 )
 # fmt: on
 

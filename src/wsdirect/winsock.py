@@ -74,7 +74,8 @@ __all__ = [
     "AcceptEx", "AcceptRequest", "CancelIoEx", "ConnectEx", "DisconnectEx", "Event",
     "GetAcceptExSockaddrs", "GetOverlappedResult", "SleepEx", "TransmitFile", "WSAAccept",
     "WSAAddressToString", "WSAAsyncSelect", "WSACleanup", "WSACloseEvent", "WSAConnect",
-    "WSACreateEvent", "WSADuplicateSocket", "WSAEnumNetworkEvents", "WSAError", "WSAEventSelect",
+    "WSACreateEvent", "WSADuplicateSocket", "WSAEnumNetworkEvents", "WSAEnumProtocols",
+    "WSAError", "WSAEventSelect",
     "WSAGetOverlappedResult", "WSAGetQOSByName", "WSAIoctl", "WSAPoll", "WSARecv",
     "WSARecvDisconnect", "WSAResetEvent", "WSASend", "WSASendDisconnect", "WSASetEvent",
     "WSASocket", "WSAStartup", "WSAStringToAddress", "WSAWaitForMultipleEvents", "WsaErrorCode",
@@ -173,6 +174,11 @@ def WSASocket(
 def socket(af: int, type: int, protocol: int = 0) -> int:
     """Make a socket."""
     return provider.WSPSocket(af, type, protocol)
+
+
+def WSAEnumProtocols(protocols: Sequence[int] | None = None) -> list[WSAPROTOCOL_INFOW]:
+    """What sockets there are; each can be given to WSASocket."""
+    return provider.enum_protocols(protocols)
 
 
 def closesocket(s: int) -> None:

@@ -35,6 +35,7 @@ def test_defaults():
         ("WSDIRECT_OFFER_TIMEOUT", "0.25", "offer_timeout", 0.25),
         ("WSDIRECT_ALLOW_UIDS", "0, 1000", "allow_uids", frozenset({0, 1000})),
         ("WSDIRECT_LOG", "DEBUG", "log", "debug"),
+        ("WSDIRECT_RDMA", "Owner", "rdma", "owner"),
         ("WSDIRECT_PROVIDERS", "shm,fabric", "providers", ("shm", "fabric")),
         ("WSDIRECT_RING", "", "ring", 262144),
     ],
@@ -66,6 +67,7 @@ def test_values(name, text, attribute, value):
         ("WSDIRECT_EXCLUDE", "0"),
         ("WSDIRECT_EXCLUDE", "10.0.0.0/8"),
         ("WSDIRECT_LOG", "loud"),
+        ("WSDIRECT_RDMA", "magic"),
         ("WSDIRECT_PROVIDERS", ","),
     ],
 )

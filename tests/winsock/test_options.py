@@ -530,3 +530,54 @@ def test_addresses_and_text(net, text, family, address):
 def test_text_that_is_no_address(net, text):
     with fails(10022):
         ws.WSAStringToAddress(text, 2)
+
+
+# --- further control codes ---
+
+
+def test_handles_beneath(net):
+    s = net.socket()
+    for code in (0x48000022, 0x4800001B):
+        assert ws.WSAIoctl(s, code, out_size=8) == s
+        with fails(10014):
+            ws.WSAIoctl(s, code, out_size=7)
+
+
+def test_ideal_backlog(net):
+    with fails(10057):
+        ws.WSAIoctl(net.socket(), 0x4004747B)
+    assert ws.WSAIoctl(net.pair()[0], 0x4004747B) == 65536
+
+
+def test_routing(net):
+    s = net.socket()
+    assert ws.WSAIoctl(s, 0xC8000014, ("127.0.0.1", 0)) == ("127.0.0.1", 0)
+    with fails(10014):
+        ws.WSAIoctl(s, 0xC8000014, b"")
+
+
+def test_protocols(net):
+    found = ws.WSAEnumProtocols()
+    assert [info.iAddressFamily for info in found] == [2, 23]
+    assert ws.WSAEnumProtocols([17]) == []
+    known = ws.FROM_PROTOCOL_INFO
+    s = net.keep(ws.WSASocket(known, known, known, found[0]))
+    assert ws.getsockopt(s, SOL, ws.SO_PROTOCOL_INFO) == found[0]
+
+
+def test_a_record_whose_event_was_closed(net):
+    c, s = net.pair()
+    record = overlapped()
+    record.hEvent.close()
+    ws.send(c, b"a")
+    with fails(6):
+        ws.WSARecv(s, [bytearray(1)], 0, record)
+    assert ws.recv(s, 1) == b"a"
+
+
+def test_very_many_buffers(net):
+    c, s = net.pair()
+    assert ws.WSASend(c, [b"x"] * 3000) == 3000
+    assert recv_exactly(s, 3000) == b"x" * 3000
+    ws.send(c, b"y" * 3000)
+    assert ws.WSARecv(s, [bytearray(1) for _ in range(3000)]) > 0

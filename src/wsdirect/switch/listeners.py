@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 new_poll = select.poll
 register = type(new_poll()).register
 wait = type(new_poll()).poll
+epoll_register = select.epoll.register
+epoll_unregister = select.epoll.unregister
+epoll_wait = select.epoll.poll
 
 listening: set[int] = set()
 """Descriptors on which this process called listen(), or that it has found to listen."""

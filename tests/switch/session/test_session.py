@@ -404,3 +404,41 @@ def test_both_ends_suspend_at_once(san):
     there = moving.take_over(san.functions(), info, state)
     san.sessions.append(there)
     (second if here is a else first).result()  # its turn now
+
+
+def test_lies_about_memory_end_the_connection(san):
+    """A descriptor that no registration has, and a place that was never named."""
+    functions = san.functions()
+    a, b = san.pair(san.functions(), functions)
+    with a._lock:
+        header = Header(
+            Kind.LARGE, a.engine._number, length=1, transfer=1, total=2000, descriptor=b"\7" * 32
+        )
+        a._post(header.pack() + b"x")
+    assert b.wait(lambda: b.ended, PATIENCE)
+    assert b.error == WSAECONNABORTED().winerror
+    assert functions.open_rdma == 0
+
+
+def test_registrations_come_back_whatever_the_end(san):
+    for how in ("close", "abort", "drop", "vanish"):
+        functions = san.functions(), san.functions(read=False)
+        a, b = san.pair(*functions)
+
+        def read(session=b):
+            left = 300_000
+            while left:
+                left -= len(read_some(session, left))
+
+        reader = InThread(read)
+        send_all(a, bytes(300_000))
+        reader.result()
+        if how == "vanish":
+            a.link.close()
+        else:
+            getattr(a, how)()
+        assert b.wait(lambda b=b: b.ended or b.engine.peer_deaf, PATIENCE)
+        b.drop()
+        a.drop()
+        assert b.link.s == a.link.s == -1
+        assert [each.open_rdma for each in functions] == [0, 0]

@@ -101,11 +101,7 @@ class Acceptor:
         """The first open session, the address that was meant, and the peer's; None if none is."""
         with self._lock:
             full = len(self._waiting) >= self._backlog
-            taken = None
-            while self._waiting and taken is None:
-                taken = self._waiting.popleft()
-                if taken[0].ended and taken[0].was_reset and not taken[0].readable():
-                    taken = None
+            taken = self._waiting.popleft() if self._waiting else None
             if not self._waiting and not self._closed:
                 self._ready.reset()
         if full:
@@ -194,7 +190,7 @@ class Acceptor:
         try:
             session.start()
         except WSAError:
-            session.drop()
+            self._expired(session)
 
     def _changed(self, session: Session) -> None:
         with self._lock:
@@ -210,6 +206,7 @@ class Acceptor:
                 self._ready.set()
 
     def _expired(self, session: Session) -> None:
+        self._deadlines.discard(session)
         with self._lock:
             found = self._negotiating.pop(session, None)
         if found is not None:

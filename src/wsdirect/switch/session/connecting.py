@@ -82,17 +82,25 @@ def _connect(functions: Functions, s: int, peer: Address, deadline: float) -> No
     with Event() as event:
         provider.WSPEventSelect(s, event, FD_CONNECT)
         try:
-            provider.WSPConnect(s, peer)
-        except WSAError as error:
-            if error.winerror != _E.WSAEWOULDBLOCK:
-                raise
-            while True:
-                if not event.wait(max(deadline - monotonic(), 0)):
-                    raise WSAError(_E.WSAETIMEDOUT, "WSPConnect") from None
-                events = provider.WSPEnumNetworkEvents(s, event)
-                if events.lNetworkEvents & FD_CONNECT:
-                    break
-            outcome = events.error(FD_CONNECT)
-            if outcome:
-                raise WSAError(outcome, "WSPConnect") from None
-        provider.WSPEventSelect(s, None, 0)  # the event is closed
+            _wait_for(functions, s, peer, event, deadline)
+        finally:
+            provider.WSPEventSelect(s, None, 0)  # the event is about to be closed
+
+
+def _wait_for(functions: Functions, s: int, peer: Address, event: Event, deadline: float) -> None:
+    provider = functions.provider
+    try:
+        provider.WSPConnect(s, peer)
+        return
+    except WSAError as error:
+        if error.winerror != _E.WSAEWOULDBLOCK:
+            raise
+    while True:
+        if not event.wait(max(deadline - monotonic(), 0)):
+            raise WSAError(_E.WSAETIMEDOUT, "WSPConnect")
+        events = provider.WSPEnumNetworkEvents(s, event)
+        if events.lNetworkEvents & FD_CONNECT:
+            break
+    outcome = events.error(FD_CONNECT)
+    if outcome:
+        raise WSAError(outcome, "WSPConnect")

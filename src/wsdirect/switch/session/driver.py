@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 
+from wsdirect.switch.listeners import epoll_register, epoll_unregister, epoll_wait
 from wsdirect.telling import tell
 
 TYPE_CHECKING = False
@@ -38,10 +39,6 @@ __all__ = ["Deadlines", "Driver", "driver"]
 _LEAST: Final = 0.05  # seconds between looks at deadlines
 
 _EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-# The originals: the front grafts the type's methods.
-_poll = select.epoll.poll
-_register = select.epoll.register
-_unregister = select.epoll.unregister
 _close = os.close
 
 
@@ -79,14 +76,14 @@ class Driver:
         with self._lock:
             epoll = self._start()
             self._ready[descriptor] = function
-            _register(epoll, descriptor, _EDGES)
+            epoll_register(epoll, descriptor, _EDGES)
 
     def unwatch(self, descriptor: int) -> None:
         """End a watch, before the descriptor is closed; its function may still be running."""
         with self._lock:
             if self._ready.pop(descriptor, None) is not None and self._epoll is not None:
                 try:
-                    _unregister(self._epoll, descriptor)
+                    epoll_unregister(self._epoll, descriptor)
                 except OSError:
                     pass
 
@@ -121,7 +118,7 @@ class Driver:
             epoll = select.epoll()
             try:
                 wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                _register(epoll, wake, select.EPOLLIN)
+                epoll_register(epoll, wake, select.EPOLLIN)
             except OSError:
                 epoll.close()
                 raise
@@ -133,7 +130,7 @@ class Driver:
         while True:
             timers = self._timers
             timeout = max(timers[0][0] - monotonic(), 0) if timers else None
-            for descriptor, _ in _poll(epoll, timeout):
+            for descriptor, _ in epoll_wait(epoll, timeout):
                 if descriptor == wake:
                     try:
                         os.eventfd_read(wake)

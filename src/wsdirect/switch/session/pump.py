@@ -16,6 +16,7 @@ from _thread import allocate_lock
 from time import monotonic, sleep
 
 from wsdirect.spi.errors import WSAError
+from wsdirect.switch.listeners import new_poll, register, wait
 from wsdirect.switch.session import pairs
 from wsdirect.switch.session.driver import Deadlines, driver
 
@@ -33,9 +34,6 @@ _GOODBYE: Final = 60.0
 _SHUT_WR: Final = 1
 _PEEK: Final = 1
 _NAP: Final = 0.002
-_new_poll = select.poll
-_ask = type(_new_poll()).poll
-_watch = type(_new_poll()).register
 
 pipes: set[Pipe] = set()
 """Those whose program's end is open."""
@@ -202,9 +200,9 @@ class Pipe:
         return True
 
     def _hung_up(self) -> bool:
-        poller = _new_poll()
-        _watch(poller, self.stream.fd, 0)
-        found = _ask(poller, 0)
+        poller = new_poll()
+        register(poller, self.stream.fd, 0)
+        found = wait(poller, 0)
         return bool(found and found[0][1] & select.POLLHUP)
 
     # --- the end --------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from _thread import get_ident
 from fcntl import ioctl
 
 from wsdirect.spi import constants as c
-from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 from wsdirect.spi.guid import GUID
+from wsdirect.switch.upper import names
 from wsdirect.switch.upper.core import Core
 from wsdirect.switch.upper.names import AF_INET
 from wsdirect.switch.upper.options import set_option
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["EXTENSIONS", "Controls"]
 
 SIOCGIFADDR = 0x8915
+SIO_BASE_HANDLE = 0x48000022
+SIO_BSP_HANDLE = 0x4800001B
+SIO_IDEAL_SEND_BACKLOG_QUERY = 0x4004747B
+SIO_ROUTING_INTERFACE_QUERY = 0xC8000014
+IDEAL_BACKLOG = 65536  # bytes on their way that keep a connection busy
 POINTER = 8  # bytes of a function pointer
 
 WSAID_ACCEPTEX: Final = GUID("B5367DF1-CBAC-11CF-95CA-00805F48A192")
@@ -104,6 +110,9 @@ class Controls(Core):
         | SIO_KEEPALIVE_VALS                 | three ints or bytes | None                     |
         | SIO_ADDRESS_LIST_QUERY             |                     | a list of (host, 0)      |
         | SIO_GET_EXTENSION_FUNCTION_POINTER | a GUID or its bytes | the function             |
+        | SIO_ROUTING_INTERFACE_QUERY        | an address          | the local address for it |
+        | SIO_BASE_HANDLE, SIO_BSP_HANDLE    |                     | the handle itself        |
+        | SIO_IDEAL_SEND_BACKLOG_QUERY       |                     | bytes                    |
 
         With a record, a request that succeeds has ended when the call returns, and one that is
         not supported ends later, with WSAEOPNOTSUPP; the other failures leave the record alone.
@@ -132,7 +141,7 @@ class Controls(Core):
         if out_size is not None and out_size < needed:
             raise WSAError.too_small(call, needed)
         with sock.lock:
-            answer = handler(self, sock, in_buffer)
+            answer: Any = s if code in _SAME_HANDLE else handler(self, sock, in_buffer)
             if code == c.SIO_ADDRESS_LIST_QUERY and out_size is not None:
                 needed = 8 + len(answer) * (16 + sock.info.iMaxSockAddr)
                 if out_size < needed:
@@ -193,6 +202,27 @@ class Controls(Core):
     def _addresses(self, sock: Socket, _: Any) -> list[tuple[str, int]]:
         return addresses_of_this_host(sock.family)
 
+    def _handle(self, sock: Socket, _: Any) -> int:
+        return next(iter(sock.handles))
+
+    def _backlog(self, sock: Socket, _: Any) -> int:
+        if sock.state is not State.CONNECTED:
+            raise WSAError(WsaErrorCode.WSAENOTCONN, "WSPIoctl")
+        return IDEAL_BACKLOG
+
+    def _routing(self, sock: Socket, value: Any) -> tuple[Any, ...]:
+        """The local address that would be used to reach another."""
+        name = names.parse(value, sock.family, "WSPIoctl")
+        probe = _socket.socket(sock.family, _socket.SOCK_DGRAM)
+        try:
+            probe.connect((name[0], 9, *name[2:]))
+            found: tuple[Any, ...] = probe.getsockname()
+        except OSError as error:
+            raise from_oserror(error, "WSPIoctl") from error
+        finally:
+            probe.close()
+        return (found[0], 0, *found[2:])
+
     def _extension(self, sock: Socket, value: Any) -> Any:
         if not isinstance(value, GUID):
             try:
@@ -212,10 +242,18 @@ _CONTROLS: Final[dict[int, Callable[[Controls, Socket, Any], Any]]] = {
     c.SIO_KEEPALIVE_VALS: Controls._keep_alive,
     c.SIO_ADDRESS_LIST_QUERY: Controls._addresses,
     c.SIO_GET_EXTENSION_FUNCTION_POINTER: Controls._extension,
+    SIO_BASE_HANDLE: Controls._handle,
+    SIO_BSP_HANDLE: Controls._handle,
+    SIO_IDEAL_SEND_BACKLOG_QUERY: Controls._backlog,
+    SIO_ROUTING_INTERFACE_QUERY: Controls._routing,
 }
+_SAME_HANDLE = frozenset({SIO_BASE_HANDLE, SIO_BSP_HANDLE})  # there is no layer beneath
 _OUT: Final[dict[int, int]] = {
     c.FIONREAD: 4,
     c.SIOCATMARK: 4,
     c.SIO_GET_EXTENSION_FUNCTION_POINTER: POINTER,
+    SIO_BASE_HANDLE: POINTER,
+    SIO_BSP_HANDLE: POINTER,
+    SIO_IDEAL_SEND_BACKLOG_QUERY: 4,
 }
 """Bytes that the C structures of the answers would need."""

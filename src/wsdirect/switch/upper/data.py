@@ -381,5 +381,9 @@ class Data(Core):
 
 
 def _in_use(overlapped: WSAOVERLAPPED | None, call: str) -> None:
-    if overlapped is not None and overlapped.in_progress:
+    if overlapped is None:
+        return
+    if overlapped.in_progress:
         raise WSAError(WsaErrorCode.WSAEINVAL, call, "The record serves another request.")
+    if overlapped.hEvent is not None and overlapped.hEvent.closed:
+        raise WSAError(WsaErrorCode.WSA_INVALID_HANDLE, call, "The record's event was closed.")

@@ -90,6 +90,7 @@ _BAD = select.POLLERR | select.POLLHUP
 FIONREAD = 0x541B
 SIOCATMARK = 0x8905
 SIOCOUTQ = 0x5411
+MOST_BUFFERS = 512  # of one system call
 FLUSH_TIME = 2.0  # seconds that closing waits for bytes which the SAN did not deliver
 
 if TYPE_CHECKING or native is None:
@@ -199,7 +200,7 @@ class TcpEndpoint:
         flags = _socket.MSG_PEEK if peek else 0
         if len(buffers) == 1:
             return self.sock.recv_into(buffers[0], 0, flags)
-        return self.sock.recvmsg_into(buffers, 0, flags)[0]
+        return self.sock.recvmsg_into(buffers[:MOST_BUFFERS], 0, flags)[0]
 
     def wait(self, seconds: float | None) -> bool:  # noqa: D102
         poller = new_poll()
@@ -217,7 +218,7 @@ class TcpEndpoint:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if len(buffers) == 1:
             return self.sock.send(buffers[0])
-        return self.sock.sendmsg(buffers[:512])
+        return self.sock.sendmsg(buffers[:MOST_BUFFERS])
 
     def available(self) -> int:  # noqa: D102
         return _integer(self.sock.fileno(), FIONREAD)

@@ -66,8 +66,8 @@ class Accepting(Request):
                 self.overlapped,
             )  # fmt: skip
             first.done = self.done
-            listener.running.pop(id(self.overlapped), None)
-            listener.running[id(self.overlapped)] = first
+            listener.running[id(self.overlapped)] = first  # who asks, asks the listener
+            first.also_in = listener.running
             acceptor.queue(first, acceptor.receives)
             serving.settle(acceptor)
             if first.finished:

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["BROKEN_AS", "Serving", "attempt", "look", "receive_now", "send_now"]
 
 IN, OUT, PRI = select.EPOLLIN, select.EPOLLOUT, select.EPOLLPRI
+ENDINGS = frozenset(
+    {
+        errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNREFUSED,
+        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN, errno.EBADF,
+        errno.ESHUTDOWN, errno.ENETRESET,
+    }
+)  # fmt: skip
+"""What says that a connection is over; other failures of a call leave it as it was."""
 BROKEN_AS = WsaErrorCode.WSAECONNABORTED
 """What FD_CLOSE says of a connection that was reset."""
 
@@ -48,6 +56,8 @@ def attempt(sock: Socket, name: str, *arguments: Any) -> Any:
         except BlockingIOError:
             raise
         except OSError as error:
+            if error.errno not in ENDINGS:
+                raise from_oserror(error) from error  # no room for the call, say
             code = error.winerror if isinstance(error, WSAError) else failure_code(error.errno)
             assert endpoint is not None
             endpoint.failure = code

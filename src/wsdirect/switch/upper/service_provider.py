@@ -35,6 +35,12 @@ class SwitchProvider(Extensions, Events, Controls, Duplicates):
         switched: False keeps everything on TCP/IP.
     """
 
+    def enum_protocols(self, protocols: Any = None) -> list[WSAPROTOCOL_INFOW]:
+        """WSAEnumProtocols: what sockets there are; a sequence of protocol numbers picks some."""
+        self._started("WSAEnumProtocols")
+        found = [self._info(family) for family in (names.AF_INET, names.AF_INET6)]
+        return [info for info in found if protocols is None or info.iProtocol in protocols]
+
     def WSPAddressToString(
         self, address: Any, protocol_info: WSAPROTOCOL_INFOW | None = None
     ) -> str:

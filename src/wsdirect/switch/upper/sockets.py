@@ -36,6 +36,7 @@ class Request:
     """
 
     __slots__ = (
+        "also_in",
         "done",
         "error",
         "finished",
@@ -61,6 +62,7 @@ class Request:
         self.done = allocate_lock()
         self.done.acquire()
         self.finished = False
+        self.also_in: dict[int, Request] | None = None  # where else it is kept until its end
         self.error = 0
         self.transferred = 0
         self.flags = 0
@@ -308,6 +310,8 @@ class Socket:
             request.announce(upcalls)
         finally:
             self.running.pop(id(request.overlapped), None)
+            if request.also_in is not None:
+                request.also_in.pop(id(request.overlapped), None)
 
     def break_(self, error: int) -> None:
         """The connection is broken."""
