@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from wsdirect.spi.native import NativeStream
     from wsdirect.switch.addresses import Endpoint
+    from wsdirect.switch.session.session import Session
 
 TCP_CLOSE = 7  # a socket that has neither connected nor listened
 
@@ -73,12 +74,14 @@ def _local_name(sock: Any, endpoint: Endpoint) -> tuple[Endpoint, Lease | None]:
 
 def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
     local, lease = _local_name(sock, endpoint)
-    peer_pid = None
+    peer_pid = session = None
     try:
         if route.native is not None:
             stream = _native_stream(route, route.native, local, endpoint)
         else:
-            stream, peer_pid = _session_stream(route, local, endpoint)
+            stream, session = _session_stream(route, local, endpoint)
+            terms = session.engine.peer
+            peer_pid = 0 if terms is None else terms.process
     except OSError as error:
         if lease is not None:
             pool.release(lease)
@@ -89,6 +92,8 @@ def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
         tell("debug", f"connect to {endpoint[0]} port {endpoint[1]} stays on TCP: {error}")
         return reason
     _adopt(sock, route, stream, local, endpoint, lease, peer_pid)
+    if session is not None:
+        session.confirm()  # now, not before: whoever accepts may rely on our being connected
     return reasons.SWITCHED
 
 
@@ -118,8 +123,8 @@ def _native_stream(route: Route, native: NativeStream, local: Endpoint, endpoint
         raise
 
 
-def _session_stream(route: Route, local: Endpoint, endpoint: Endpoint) -> tuple[Any, int]:
-    """A byte stream over a session, and the number of the peer's process."""
+def _session_stream(route: Route, local: Endpoint, endpoint: Endpoint) -> tuple[Any, Session]:
+    """A byte stream over a session, and the session, which is to be confirmed."""
     from wsdirect.switch.session import connecting, pump
 
     assert route.functions is not None
@@ -130,9 +135,9 @@ def _session_stream(route: Route, local: Endpoint, endpoint: Endpoint) -> tuple[
         local,
         endpoint,
         settings.current().offer_timeout,
+        confirm=False,
     )
-    peer = session.engine.peer
-    return pump.attach(session), 0 if peer is None else peer.process
+    return pump.attach(session), session
 
 
 def _adopt(

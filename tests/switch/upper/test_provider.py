@@ -473,3 +473,58 @@ def test_signal_handlers_run_during_blocking_calls(provider):
         signal.signal(signal.SIGUSR1, previous)
     provider.WSPSend(c, [b"a"])
     assert recv(provider, s) == b"a"
+
+
+def test_accepting_without_descriptors():
+    import resource
+
+    made = SwitchProvider(False)
+    made.WSPStartupEx(0x0202, None, HandleSpace())
+    listening = listener(made)
+    c = made.WSPSocket(2, 1, 6)
+    made.WSPConnect(c, made.WSPGetSockName(listening))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        with pytest.raises(WSAError) as caught:
+            made.WSPAccept(listening)
+        with pytest.raises(WSAError) as caught_too:
+            made.WSPSocket(2, 1, 6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.winerror == caught_too.value.winerror == 10024
+    s, _ = made.WSPAccept(listening)
+    made.WSPSend(c, [b"a"])
+    assert recv(made, s) == b"a"
+    made.WSPCleanup()
+
+
+def test_urgent_data_go_on_over_tcp_as_such(monkeypatch):
+    from wsdirect import settings
+
+    monkeypatch.setenv("WSDIRECT_OFFER_TIMEOUT", "0.2")
+    settings.forget()
+    made = SwitchProvider()
+    made.WSPStartupEx(0x0202, None, HandleSpace())
+    listening = listener(made)
+    c = made.WSPSocket(2, 1, 6)
+    made.WSPConnect(c, made.WSPGetSockName(listening))
+    made.WSPSend(c, [b"ab"])
+    made.WSPSend(c, [b"u"], 1)
+    made.WSPSend(c, [b"cd"])
+    deadline = time.monotonic() + 10
+    while made._get(c, "").endpoint.switched:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    s, _ = made.WSPAccept(listening)
+    made.WSPShutdown(c, 1)
+    assert made.WSPSelect([], [], [s], 5)[2] == [s]
+    room = bytearray(1)
+    assert made.WSPRecv(s, [room], 1) == 1
+    assert room == b"u"
+    got = b""
+    while piece := recv(made, s):
+        got += piece
+    assert got == b"abcd"
+    made.WSPCleanup()
+    settings.forget()

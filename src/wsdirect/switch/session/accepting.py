@@ -195,11 +195,12 @@ class Acceptor:
     def _changed(self, session: Session) -> None:
         with self._lock:
             addresses = self._negotiating.get(session)
-            if addresses is None or not (session.is_open or session.ended):
+            confirmed = session.is_open and session.engine.is_confirmed
+            if addresses is None or not (confirmed or session.ended):
                 return
             del self._negotiating[session]
             self._deadlines.discard(session)
-            if session.engine.peer is None:
+            if not session.engine.is_confirmed:
                 return  # it ended before it began
             self._waiting.append((session, *addresses))
             if not self._closed:

@@ -69,7 +69,7 @@ class Bounce:
         self._access = MEM_READ if outgoing else MEM_WRITE
         self._descriptor = b""
         self.handle = 0
-        self.memory = functions.allocate(size)
+        self.memory = memoryview(bytearray(size))
 
     def register(self) -> int:
         """A handle for this end's own RDMA calls, the same each time.

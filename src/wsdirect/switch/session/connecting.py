@@ -32,6 +32,7 @@ def connect(
     peer: Address,
     timeout: float,
     options: Iterable[tuple[int, int, int]] = (),
+    confirm: bool = True,
 ) -> Session:
     """Connect, and agree upon the terms.
 
@@ -43,6 +44,7 @@ def connect(
         peer: Address and port.
         timeout: Seconds for all of it.
         options: (level, option, value) for WSPSetSockOpt.
+        confirm: Let the peer's accept return now; else the caller does, with `Session.confirm`.
 
     Errors:
         WSAETIMEDOUT: no answer in time, or none that makes sense.
@@ -73,6 +75,8 @@ def connect(
         else:
             provider.WSPCloseSocket(s)
         raise
+    if confirm:
+        session.confirm()
     return session
 
 

@@ -95,6 +95,7 @@ class Engine:
 
     __slots__ = (
         "_close_due",
+        "_confirm_due",
         "_expected",
         "_gone_due",
         "_incoming",
@@ -151,6 +152,7 @@ class Engine:
         self._silent = False  # nothing is sent until the peer's next process comes
         self._gone_due = False
         self._close_due = False
+        self._confirm_due = False
         self._reset_due = False
         self._suspend_due = False
         self._resume_due = False
@@ -176,7 +178,9 @@ class Engine:
             found = self._due()
             if found is not None:
                 return found
-        if self.credits and self.owed >= max(1, self.terms.receives // 2):
+        enough = 1 if self._confirm_due else max(1, self.terms.receives // 2)
+        if self.credits and self.owed >= enough:
+            self._confirm_due = False
             return self._message(Kind.CREDIT)
         return None
 
@@ -336,6 +340,15 @@ class Engine:
         ).pack()
 
     # --- what the program wants -----------------------------------------------------------------
+
+    def confirm(self) -> None:
+        """The program has the connection: let the accepting end's have it, too."""
+        self._confirm_due = True
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the connecting end has said anything since the terms were agreed upon."""
+        return self.active or self._expected > 1
 
     def shutdown(self) -> None:
         """Nothing more will be sent; what was sent before arrives."""

@@ -15,7 +15,6 @@ from wsdirect.spi.constants import (
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.extension_ids import EXTENSION_FUNCTIONS
-from wsdirect.spi.memory import memory_allocator_of
 from wsdirect.spi.overlapped import WSAOVERLAPPED
 
 TYPE_CHECKING = False
@@ -86,7 +85,6 @@ class Functions:
     """
 
     __slots__ = (
-        "_allocator",
         "deregister",
         "deregister_rdma",
         "has_rdma",
@@ -113,7 +111,6 @@ class Functions:
         for name in _NEEDED:
             if name not in found:
                 raise WSAError(_E.WSAEOPNOTSUPP, name, f"{provider.name} cannot carry sessions.")
-        self._allocator = memory_allocator_of(provider)
         self.register: Any = found["WSPRegisterMemory"]
         self.deregister: Any = found["WSPDeregisterMemory"]
         self.has_rdma = all(name in found for name in _RDMA)
@@ -121,16 +118,6 @@ class Functions:
         self.deregister_rdma: Any = found.get("WSPDeregisterRdmaMemory")
         self.write: Any = found.get("WSPRdmaWrite")
         self.read: Any = found.get("WSPRdmaRead")
-
-    def allocate(self, size: int) -> memoryview:
-        """Memory that RDMA is fastest with: the provider's own if it makes some."""
-        if self._allocator is not None:
-            try:
-                made: Any = self._allocator(size)
-                return memoryview(made)
-            except WSAError:
-                pass  # ordinary memory does as well
-        return memoryview(bytearray(size))
 
     def limits(self, s: int) -> Limits:
         """The limits of a connected socket; an option that the provider does not know is none."""

@@ -302,6 +302,13 @@ class Session(Core):
             finally:
                 self._leave()
 
+    def confirm(self) -> None:
+        """The connecting program has its connection: the other one's accept may return.
+
+        Else the other program could meet one that does not know yet that it is connected.
+        """
+        self._change(self.engine.confirm)
+
     # --- ending ---------------------------------------------------------------------------------
 
     def shutdown(self) -> None:

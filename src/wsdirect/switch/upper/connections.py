@@ -104,6 +104,8 @@ class Connections(Core):
                 assert sock.listener is not None
                 arrival = None if sock.accepts else sock.listener.take()
                 if arrival is None:
+                    if sock.listener.starved:
+                        raise WSAError(WsaErrorCode.WSAEMFILE, call)
                     self._serving.settle(sock)
                     if sock.nonblocking:
                         raise WSAError(WsaErrorCode.WSAEWOULDBLOCK, call)

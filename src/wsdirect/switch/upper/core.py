@@ -48,7 +48,6 @@ __all__ = ["Core"]
 
 SOCK_DGRAM, SOCK_RAW = 2, 3
 LINGER_STEP = 0.002  # seconds between looks at what a closing socket has not sent
-OUT_TIME = 1.0  # seconds; they were woken, so microseconds do
 _providers: WeakSet[Core] = WeakSet()
 _hooked = False
 
@@ -298,7 +297,7 @@ class Core(ServiceProvider):
             if sock.endpoint is not None:
                 if sock.inside:
                     sock.endpoint.wake()
-                sock.endpoint.close(linger_of(sock) == (1, 0), lambda: self._out(sock))
+                sock.endpoint.close(linger_of(sock) == (1, 0), sock.wait_out)
             if sock.lead is not None:
                 sock.lead.end()
             if sock.tcp is not None:
@@ -307,12 +306,6 @@ class Core(ServiceProvider):
             for waiter in list(sock.waiters):
                 waiter.tell()
         sock.announcer.run()
-
-    def _out(self, sock: Socket) -> None:
-        """Wait until no thread waits at a descriptor that is about to be closed."""
-        deadline = time.monotonic() + OUT_TIME
-        while sock.inside and time.monotonic() < deadline:
-            time.sleep(LINGER_STEP / 10)
 
     # --- fork -----------------------------------------------------------------------------------
 

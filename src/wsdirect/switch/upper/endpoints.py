@@ -119,11 +119,15 @@ def _poll(fd: int) -> int:
 class TcpEndpoint:
     """A connected TCP socket, or one that connects to take over what a SAN did not deliver."""
 
-    __slots__ = ("_connecting", "_end_wanted", "_preface", "failure", "sock")
+    __slots__ = ("_connecting", "_end_wanted", "_preface", "_urgent", "failure", "sock")
     switched = False
 
     def __init__(
-        self, sock: _socket.socket, preface: bytes = b"", end_wanted: bool = False
+        self,
+        sock: _socket.socket,
+        preface: bytes = b"",
+        end_wanted: bool = False,
+        urgent: Sequence[int] = (),
     ) -> None:
         sock.settimeout(0.0)
         self.sock = sock
@@ -131,6 +135,7 @@ class TcpEndpoint:
         self._connecting = False
         self._preface = memoryview(preface)
         self._end_wanted = end_wanted
+        self._urgent = list(urgent)  # which bytes of the preface are, from its present begin
 
     def connecting(self) -> None:
         """The socket's connect is still under way."""
@@ -150,7 +155,7 @@ class TcpEndpoint:
             self._connecting = False
         try:
             while self._preface:
-                self._preface = self._preface[self.sock.send(self._preface) :]
+                self._flush_some()
             if self._end_wanted:
                 self._end_wanted = False
                 self.sock.shutdown(_socket.SHUT_WR)
@@ -159,6 +164,16 @@ class TcpEndpoint:
         except OSError as error:
             self.failure = failure_code(error.errno)
         return True
+
+    def _flush_some(self) -> None:
+        if self._urgent and self._urgent[0] == 0:
+            sent = self.sock.send(self._preface[:1], _socket.MSG_OOB)
+            self._urgent.pop(0)
+        else:
+            size = self._urgent[0] if self._urgent else len(self._preface)
+            sent = self.sock.send(self._preface[:size])
+        self._preface = self._preface[sent:]
+        self._urgent = [at - sent for at in self._urgent]
 
     def look(self, inline: bool) -> int:  # noqa: D102
         if self.failure:
@@ -270,7 +285,8 @@ class TcpEndpoint:
             poller = new_poll()
             register(poller, self.sock.fileno(), select.POLLOUT)
             wait(poller, FLUSH_TIME * 1000)
-            self.sock.sendall(self._preface)
+            while self._preface:
+                self._flush_some()
         except OSError:
             pass  # as if the host had gone down with the bytes
 

@@ -126,7 +126,7 @@ class Engine:
             self._epoll, self._wake = None, -1
 
     def _timeout(self) -> float | None:
-        due = min(self._due.values(), default=None)
+        due = min(list(self._due.values()), default=None)
         return None if due is None else max(0.0, due - time.monotonic()) + 0.001
 
     def _run(self) -> None:

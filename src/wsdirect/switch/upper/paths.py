@@ -204,17 +204,17 @@ def fall_back(sock: Socket) -> None:
     stream = endpoint.stream
     if not stream.revoke():
         return  # taken at the last moment
-    data, ended = stream.pending_out(), stream.write_ended
+    data, urgent, ended = stream.pending_out(), stream.urgent_out(), stream.write_ended
     lead.hide()
     sock.polled.pop(stream.fd, None)  # its poller forgets it with its descriptor
-    endpoint.close(True)
+    endpoint.close(True, sock.wait_out)
     if lead.lease is not None:
         own = pool.withdraw(lead.lease)
         lead.lease = None
         if own >= 0:
             sock.tcp.close()
             sock.tcp = _socket.socket(addresses.family_of(lead.peer[0]), SOCK_STREAM, 0, own)
-    sock.endpoint = tcp = TcpEndpoint(sock.tcp, data, ended)
+    sock.endpoint = tcp = TcpEndpoint(sock.tcp, data, ended, urgent)
     tcp.connecting()
     number = sock.tcp.connect_ex(addresses.shown(sock.tcp.family, lead.peer))
     if number not in (0, errno.EINPROGRESS):
@@ -256,6 +256,7 @@ class UpperListener:
         "_turn",
         "family",
         "san_fd",
+        "starved",
     )
 
     def __init__(self, tcp: _socket.socket, family: int, switched: bool) -> None:
@@ -264,6 +265,7 @@ class UpperListener:
         tcp.settimeout(0.0)
         self._arrived: deque[Arrival] = deque()
         self._turn = False
+        self.starved = False  # there was no descriptor for the next one, which stays queued
         self._route: Route | None = None
         self._san = -1
         self._acceptor: Acceptor | None = None  # where connections are sessions
@@ -363,12 +365,10 @@ class UpperListener:
     def _plain(self) -> Arrival | None:
         try:
             fd, peer = _accept(self._tcp)
-        except BlockingIOError:
+        except OSError as error:  # mostly: nobody is there
+            self.starved = error.errno in (errno.EMFILE, errno.ENFILE)
             return None
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.EBADF, errno.EINVAL):
-                return None  # they stay queued
-            return None
+        self.starved = False
         sock = _socket.socket(self.family, SOCK_STREAM, 0, fd)
         os.set_inheritable(fd, False)
         lead = plain_lead("accept", sock, peer, reasons.PEER_NOT_SWITCHED)

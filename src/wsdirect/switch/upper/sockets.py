@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from _thread import RLock, allocate_lock
 from collections import deque
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcer", "Connecting", "Receive", "Request", "Send", "Socket", "Waiter", "begin"]
 
+OUT_TIME = 1.0  # seconds; they were woken, so microseconds do
 CLOSING = -1  # among a waiter's bits: the socket was closed
 
 
@@ -318,6 +320,12 @@ class Socket:
         if self.state is State.CONNECTED:
             self.error = int(error)
             self.step(Step.BREAK)
+
+    def wait_out(self) -> None:
+        """Return when no thread waits at a descriptor that is about to be closed."""
+        deadline = time.monotonic() + OUT_TIME
+        while self.inside and time.monotonic() < deadline:
+            time.sleep(0.0002)
 
     def tell_waiters(self, ready: int) -> None:
         """Wake the threads that wait for one of these bits."""
