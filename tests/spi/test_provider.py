@@ -14,9 +14,7 @@ from wsdirect.spi.guid import GUID
 from wsdirect.spi.native import NativeStream, native_stream_of
 from wsdirect.spi.provider import ServiceProvider
 
-EXTENSIONS = [
-    name for name in extension_ids.EXTENSION_FUNCTIONS.values() if name.startswith("WSP")
-]
+EXTENSIONS = [name for name in extension_ids.EXTENSION_FUNCTIONS.values() if name.startswith("WSP")]
 FUNCTIONS = [*layout.REQUIRED_PROCEDURES, "WSPStartupEx", *EXTENSIONS]
 
 
