@@ -602,7 +602,7 @@ cdef class Stream:
         return self.send(data, timeout, flags | WSD_URGENT)
 
     def recv_urgent(self, bint peek=False):
-        """The urgent byte, without waiting; `peek` leaves it unread.  The mark stays where it is."""
+        """The urgent byte, without waiting; `peek` leaves it unread.  The mark stays."""
         cdef uint8_t byte = 0
         cdef int rc = wsd_stream_recv_urgent(self._stream, &byte, peek)
         if rc < 0:
@@ -638,7 +638,7 @@ cdef class Stream:
             wsd_stream_set_inline(self._stream, value)
 
     def unread(self):
-        """What FIONREAD says: bytes in front of the mark, or all if there is none or it is inline."""
+        """FIONREAD: bytes in front of the mark; all if there is none or it is inline."""
         return wsd_stream_unread(self._stream)
 
     def urgent_out(self):
