@@ -39,6 +39,9 @@ def leave() -> None:
     pump = sys.modules.get("wsdirect.switch.session.pump")
     if pump is not None:
         pump.drain()
+    driver = sys.modules.get("wsdirect.switch.session.driver")
+    if driver is not None:
+        driver.driver.ending = True
 
 
 def register() -> None:

@@ -112,6 +112,8 @@ class Acceptor:
 
     def close(self) -> None:
         """Stop listening; whoever was not taken is reset.  In a forked child, only forget it."""
+        if driver.ending:
+            return  # the kernel does it
         if os.getpid() != self._process:
             self._forget()
             return

@@ -43,9 +43,15 @@ _close = os.close
 
 
 class Driver:
-    """A daemon thread that runs functions: when a descriptor's readiness changes, or at a time."""
+    """A daemon thread that runs functions: when a descriptor's readiness changes, or at a time.
+
+    Attributes:
+        ending: The process ends: the interpreter stops threads wherever they are, with whatever
+            locks they have, so nobody may wait for one any more.
+    """
 
     def __init__(self) -> None:
+        self.ending = False
         self._epoll: select.epoll | None = None
         self._wake = -1
         self._reset()
