@@ -471,6 +471,17 @@ def test_memory_after_a_fork(san):
     assert block[:3] == b"xyz"
 
 
+def test_memory_collected_together_with_a_view_of_it(san):
+    san.provider.allocate_memory(10)
+    before = resources()
+    for _ in range(20):
+        cycle = [san.provider.allocate_memory(4096)]
+        cycle += [memoryview(cycle[0]), cycle]
+        del cycle
+    gc.collect()
+    assert resources() == before
+
+
 def test_allocating_in_many_threads(san):
     errors = []
 

@@ -27,6 +27,8 @@ AT_ONCE = {"readiness_of_a_full_connection"}
 
 def environment(**more: str) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WSDIRECT")}
+    # Sessions have threads, and from 3.12 on Python warns of every fork beside threads.
+    clean["PYTHONWARNINGS"] = "ignore:This process:DeprecationWarning"
     return {**clean, **more}
 
 

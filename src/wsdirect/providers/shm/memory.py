@@ -187,13 +187,19 @@ def _memory_type() -> Any:
         def close(self) -> None:
             """Give the memory back; BufferError while it is in use as a buffer."""
             super().close()
+            self._end()
+
+        def _end(self) -> None:
             allocation, self._allocation = self._allocation, None
             if allocation is not None:
                 _ended.append(allocation)
                 os.close(allocation.descriptor)
 
         def __del__(self) -> None:
-            self.close()
+            try:
+                self.close()
+            except BufferError:  # collected together with a view of it: both are about to go
+                self._end()
 
         def __exit__(self, *what: object) -> None:
             self.close()
