@@ -13,6 +13,9 @@ from wsdirect.spi.guid import GUID
 from wsdirect.testing import Subject, expect, run
 from wsdirect.testing.conformance.catalog import rules
 
+# The provider that is broken is plain Python: one interpreter is enough.
+pytestmark = pytest.mark.slow
+
 ONE_PROCESS = "it connects sockets of one process only"
 
 

@@ -12,6 +12,9 @@ from wsdirect.testing import Subject, expect, run
 from wsdirect.testing.conformance import runner
 from wsdirect.testing.conformance.registry import checks
 
+# The provider that is broken is plain Python: one interpreter is enough.
+pytestmark = pytest.mark.slow
+
 ONE_PROCESS = "it connects sockets of one process only"
 
 
