@@ -20,15 +20,15 @@ from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
 from wsdirect.switch import addresses
 from wsdirect.switch.options import only_v6
 from wsdirect.switch.ports import Lease, pool
+from wsdirect.switch.reaching import reach
 from wsdirect.switch.routes import Route, listening_route, route_to
 from wsdirect.switch.upper.endpoints import StreamEndpoint, TcpEndpoint, failure_code
-from wsdirect.telling import tell, tell_once
+from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from wsdirect.spi.native import NativeStream
     from wsdirect.spi.structures import AcceptRequest
     from wsdirect.switch.addresses import Endpoint as Name
     from wsdirect.switch.session.accepting import Acceptor
@@ -140,20 +140,13 @@ def lead_to(sock: Socket, sockaddr: tuple[Any, ...], allowed: bool) -> tuple[Any
     if isinstance(route, Reason):
         return route
     local, lease = _names(sock, peer)
-    peer_pid: int | None = None
-    try:
-        if route.native is not None:
-            stream = _native_stream(route, route.native, local, peer)
-        else:
-            stream, peer_pid = _session_stream(route, local, peer)
-    except OSError as error:
-        if lease is not None:
-            pool.release(lease)
-        tell("debug", f"connect to {peer[0]} port {peer[1]} stays on TCP: {error}")
-        reason: Reason = getattr(error, "reason", None) or reasons.PROVIDER_FAILED
-        return reason
+    reached = reach(route, local, peer, lease)
+    if isinstance(reached, Reason):
+        return reached
+    stream = reached.stream
     lead = Lead("connect", local, peer, lease)
-    lead.show(stream.fd, reasons.SWITCHED, route.name, stream, peer_pid)
+    lead.show(stream.fd, reasons.SWITCHED, route.name, stream, reached.peer_pid)
+    reached.confirm()
     return StreamEndpoint(stream), lead
 
 
@@ -162,38 +155,6 @@ def may_wait(sockaddr: tuple[Any, ...], allowed: bool) -> bool:
     peer = addresses.endpoint_of(sockaddr) if allowed and objection() is None else None
     route = None if peer is None else route_to(peer[0])
     return isinstance(route, Route) and route.native is None
-
-
-def _native_stream(route: Route, native_of: NativeStream, local: Name, peer: Name) -> Any:
-    """A byte stream of the provider's own."""
-    provider, s = route.provider, -1
-    try:
-        s = provider.WSPSocket(addresses.spi_family(peer[0]), SOCK_STREAM, IPPROTO_TCP, route.info)
-        provider.WSPBind(s, local)
-        provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
-        provider.WSPConnect(s, peer)
-        return native_of.stream(s)
-    except WSAError as error:
-        if s >= 0 and error.winerror != WsaErrorCode.WSAENOTSOCK:
-            provider.WSPCloseSocket(s)
-        raise
-
-
-def _session_stream(route: Route, local: Name, peer: Name) -> tuple[Any, int]:
-    """A byte stream over a session, and the number of the peer's process."""
-    from wsdirect.switch.session import connecting, pump
-
-    assert route.functions is not None
-    session = connecting.connect(
-        route.functions,
-        route.info,
-        addresses.spi_family(peer[0]),
-        local,
-        peer,
-        settings.current().offer_timeout,
-    )
-    terms = session.engine.peer
-    return pump.attach(session), 0 if terms is None else terms.process
 
 
 def fall_back(sock: Socket) -> None:
