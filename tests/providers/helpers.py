@@ -2,12 +2,7 @@
 
 import gc
 import os
-import pickle
-import select
-import socket
-import sys
 import time
-import traceback
 
 from wsdirect.providers.shm.service_provider import SharedMemoryProvider
 from wsdirect.spi.constants import (
@@ -157,70 +152,6 @@ def eventually(condition, patience=PATIENCE):
             return False
         time.sleep(0.002)
     return True
-
-
-class Child:
-    """A forked process that runs function(link); `link` here and there are its two ends."""
-
-    def __init__(self, function):
-        ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                ours.close()
-                function(Link(theirs))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        theirs.close()
-        self.link = Link(ours)
-
-    def kill(self):
-        os.kill(self.pid, 9)
-        self.wait(ok=False)
-
-    def wait(self, ok=True):
-        pid, self.pid = self.pid, 0
-        if pid:
-            _, status = os.waitpid(pid, 0)
-            assert not ok or status == 0
-        self.link.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        if kind is None:
-            self.wait()
-        elif self.pid:
-            self.kill()
-
-
-class Link:
-    """Passes Python values between the two processes."""
-
-    def __init__(self, end):
-        self._end = end
-        self._file = end.makefile("rb")
-
-    def put(self, value):
-        self._end.sendall(pickle.dumps(value))
-
-    def get(self):
-        """The next value; the other side must not send two without being asked."""
-        ready, _, _ = select.select([self._end], [], [], PATIENCE)
-        assert ready
-        return pickle.load(self._file)
-
-    def close(self):
-        self._file.close()
-        self._end.close()
 
 
 def resources():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.providers.helpers import HOST, Child, San, code_of, eventually, resources
+from tests.providers.helpers import HOST, San, code_of, eventually, resources
 from wsdirect.providers.shm.service_provider import SharedMemoryProvider
 from wsdirect.spi.constants import (
     AF_INET,
@@ -27,6 +27,7 @@ from wsdirect.spi.errors import WSAENOBUFS, WsaErrorCode
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.structures import WSAPROTOCOL_INFOW
 from wsdirect.spi.upcalls import HandleSpace
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 

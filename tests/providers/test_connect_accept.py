@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.providers.helpers import HOST, Child, San, code_of, eventually
+from tests.providers.helpers import HOST, San, code_of, eventually
 from wsdirect.locality import tcp_listens
 from wsdirect.providers.shm import connecting
 from wsdirect.spi.constants import (
@@ -24,6 +24,7 @@ from wsdirect.spi.errors import WsaErrorCode
 from wsdirect.spi.overlapped import Event
 from wsdirect.spi.structures import QOS, WSAPROTOCOL_INFOW
 from wsdirect.spi.upcalls import HandleSpace
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 

@@ -6,14 +6,7 @@ import time
 
 import pytest
 
-from tests.providers.helpers import (
-    HOST,
-    Child,
-    San,
-    code_of,
-    eventually,
-    resources,
-)
+from tests.providers.helpers import HOST, San, code_of, eventually, resources
 from tests.providers.test_cleanup import few_descriptors
 from wsdirect.providers.shm import duplicate, parcels
 from wsdirect.providers.shm.duplicate import _name_of
@@ -31,6 +24,7 @@ from wsdirect.spi.errors import WsaErrorCode
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.structures import WSAPROTOCOL_INFOW
 from wsdirect.spi.upcalls import HandleSpace
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 LOOPBACK = parse_host(HOST).packed

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.providers.helpers import HOST, Child, San, code_of, eventually, resources
+from tests.providers.helpers import HOST, San, code_of, eventually, resources
 from wsdirect._core import native
 from wsdirect.providers.shm import names
 from wsdirect.providers.shm.handshake import (
@@ -30,6 +30,7 @@ from wsdirect.spi.constants import (
 from wsdirect.spi.errors import WsaErrorCode
 from wsdirect.spi.overlapped import Event
 from wsdirect.spi.structures import FLOWSPEC, QOS
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 LOOPBACK = parse_host(HOST)

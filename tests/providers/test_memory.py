@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.providers.helpers import Child, San, code_of, eventually, resources
+from tests.providers.helpers import San, code_of, eventually, resources
 from wsdirect import settings
 from wsdirect._core import native
 from wsdirect.providers.shm import memory
@@ -28,6 +28,7 @@ from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.memory import WSAID_ALLOCATE_MEMORY, memory_allocator_of
 from wsdirect.spi.overlapped import WSAOVERLAPPED
 from wsdirect.spi.structures import WSABUFEX
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 

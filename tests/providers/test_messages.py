@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from tests.providers.helpers import HOST, PATIENCE, Child, San, code_of, eventually, resources
+from tests.providers.helpers import HOST, PATIENCE, San, code_of, eventually, resources
 from wsdirect.providers.shm.limits import REQUESTS_MAX
 from wsdirect.spi.constants import FD_ACCEPT, MEM_READ
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 

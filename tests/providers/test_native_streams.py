@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.providers.helpers import HOST, Child, San, code_of, eventually, resources
+from tests.providers.helpers import HOST, San, code_of, eventually, resources
 from wsdirect import reasons
 from wsdirect._core import native
 from wsdirect.providers.shm import connector
@@ -20,6 +20,7 @@ from wsdirect.spi.constants import (
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.native import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
 from wsdirect.spi.overlapped import Event
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.providers.helpers import HOST, Child, San, code_of
+from tests.providers.helpers import HOST, San, code_of
 from wsdirect.providers.qos import (
     QOS_PACKED,
     Groups,
@@ -44,6 +44,7 @@ from wsdirect.spi.errors import WsaErrorCode
 from wsdirect.spi.native import SO_NATIVE_STREAM
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.structures import FLOWSPEC, QOS
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 QUIET = FLOWSPEC(ServiceType=SERVICETYPE_NOTRAFFIC)

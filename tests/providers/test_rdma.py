@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.providers.helpers import PATIENCE, Child, San, code_of, eventually, resources
+from tests.providers.helpers import PATIENCE, San, code_of, eventually, resources
 from wsdirect import settings
 from wsdirect._core import native
 from wsdirect.providers.shm.limits import RDMA_MAX, REQUESTS_MAX
@@ -24,6 +24,7 @@ from wsdirect.spi.constants import (
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.overlapped import WSAOVERLAPPED, Event
 from wsdirect.spi.structures import WSABUFEX
+from wsdirect.testing.processes import Child
 
 E = WsaErrorCode
 WAYS = ["shared", "direct", "owner"]
