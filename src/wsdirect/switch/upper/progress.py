@@ -183,7 +183,7 @@ class Serving:
         if sock.state is State.CONNECTING:
             ready = self._connecting(sock)
         if sock.accepts:
-            ready = self._accepting(sock, ready)
+            ready = self._accepting(sock)
         if sock.state in (State.CONNECTED, State.BROKEN):
             ready = self._moving(sock, ready)
         self._record(sock, ready)
@@ -261,15 +261,16 @@ class Serving:
         if request is not None:
             self.end(sock, request, code)
 
-    def _accepting(self, sock: Socket, ready: int) -> int:
-        assert sock.listener is not None
-        while sock.accepts and sock.listener.waiting():
+    def _accepting(self, sock: Socket) -> int:
+        # The last look decides: one that comes between two looks would wake nobody any more.
+        while (ready := look(sock)) & Ready.WAITING and sock.accepts:
+            assert sock.listener is not None
             request = sock.accepts.popleft()
             arrival = sock.listener.take()
             assert arrival is not None
             sock.enable("AcceptEx")
             request.give(self, arrival)
-        return look(sock)
+        return ready
 
     def _moving(self, sock: Socket, ready: int) -> int:
         moved = False
