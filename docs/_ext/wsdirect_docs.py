@@ -142,10 +142,13 @@ class StateDiagrams(SphinxDirective):
         found: list[nodes.Node] = []
         for path in sorted((Path(self.env.srcdir) / "diagrams").glob("*.dot")):
             self.env.note_dependency(str(path))
-            title = path.stem.replace("_", " ").replace("-", " ")
+            code = path.read_text(encoding="utf-8")
+            label = re.search(r'^ *label="(.*)";\n', code, re.MULTILINE)
+            if label is None:
+                raise self.error(f"{path.name} has no label")
             section = nodes.section(ids=[nodes.make_id(path.stem)])
-            section += nodes.title(text=title[:1].upper() + title[1:])
-            section += _diagram(path.read_text(encoding="utf-8"), title)
+            section += nodes.title(text=label[1])  # which the picture then need not repeat
+            section += _diagram(code.replace(label[0], ""), label[1])
             found.append(section)
         return found or [nodes.paragraph(text="There are none in this copy of the sources.")]
 
