@@ -183,7 +183,7 @@ MUTANTS = [
     wrong(
         "two threads announce at a time",
         "T-17",
-        "socket_table",
+        "announcing",
         "if self._running or not self._waiting:",
         "if not self._waiting:",
     ),

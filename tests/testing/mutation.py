@@ -19,12 +19,19 @@ from wsdirect.spi.provider import ServiceProvider
 __all__ = ["Edit", "Mutant", "build", "wrong"]
 
 _PACKAGE = Path(wsdirect.testing.loopback.__file__).parent
-_SHARED = Path(wsdirect.providers.__file__).parent
+_SHARED = Path(wsdirect.providers.__file__).parent.parent
+_SHARED_MODULES = (
+    "announcing",
+    "providers.qos",
+    "providers.registration",
+    "providers.socket_table",
+)
 _numbers = count(1)
 
 # What can be changed: the provider's own modules, and the bookkeeping it shares with others.
 SOURCES = {path.stem: path for path in sorted(_PACKAGE.glob("*.py"))} | {
-    name: _SHARED / f"{name}.py" for name in ("qos", "registration", "socket_table")
+    name.rpartition(".")[2]: _SHARED.joinpath(*name.split(".")).with_suffix(".py")
+    for name in _SHARED_MODULES
 }
 
 
@@ -94,8 +101,8 @@ def _replaced(text: str, found: re.Match[str], edit: Edit) -> str:
 
 def _renamed(text: str, root: str) -> str:
     text = text.replace("wsdirect.testing.loopback", root)
-    for name in ("qos", "registration", "socket_table"):
-        text = text.replace(f"wsdirect.providers.{name}", f"{root}.{name}")
+    for name in _SHARED_MODULES:
+        text = text.replace(f"wsdirect.{name}", f"{root}.{name.rpartition('.')[2]}")
     return text
 
 

@@ -7,6 +7,7 @@ that is down.  A provider that wants those rules proven has an attribute `fault_
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from enum import Enum
 
@@ -32,7 +33,7 @@ class Fault(Enum):
     NO_ADDRESSES = "there is no network adapter"
 
 
-class FaultInjector:
+class FaultInjector(ABC):
     """What a provider offers to tests.
 
     Attributes:
@@ -41,10 +42,10 @@ class FaultInjector:
 
     supported: frozenset[Fault] = frozenset()
 
+    @abstractmethod
     def inject(self, fault: Fault) -> AbstractContextManager[None]:
         """Have something fail inside a `with` block, and no longer.
 
         Args:
             fault: One of `supported`.
         """
-        raise NotImplementedError(fault)

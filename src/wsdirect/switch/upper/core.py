@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from abc import abstractmethod
 from itertools import count
 from weakref import WeakSet
 
@@ -16,6 +17,8 @@ from wsdirect.spi.constants import (
     FROM_PROTOCOL_INFO,
     IPPROTO_TCP,
     PFL_MATCHES_PROTOCOL_ZERO,
+    SG_CONSTRAINED_GROUP,
+    SG_UNCONSTRAINED_GROUP,
     SOCK_STREAM,
     WINSOCK_VERSION,
     WSA_FLAG_OVERLAPPED,
@@ -185,7 +188,7 @@ class Core(ServiceProvider):
             type = protocol_info.iSocketType if type == FROM_PROTOCOL_INFO else type
             protocol = protocol_info.iProtocol if protocol == FROM_PROTOCOL_INFO else protocol
         family = _judge(af, type, protocol, call)
-        if group not in (0, 1, 2):
+        if group not in (0, SG_UNCONSTRAINED_GROUP, SG_CONSTRAINED_GROUP):
             raise WSAError(WsaErrorCode.WSAEINVAL, call, "There is no such group.")
         try:
             tcp = _socket.socket(family, _socket.SOCK_STREAM)
@@ -201,8 +204,9 @@ class Core(ServiceProvider):
             tcp.close()
             raise
 
+    @abstractmethod
     def _take_over(self, protocol_info: WSAPROTOCOL_INFOW) -> int:
-        raise NotImplementedError
+        """A handle for a socket that was duplicated (see `duplicates`)."""
 
     def _adopt(self, sock: Socket, arrival: Arrival) -> None:
         """Make a fresh or reserved socket the end of an accepted connection.  Its lock is held."""

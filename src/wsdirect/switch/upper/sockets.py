@@ -6,10 +6,10 @@ import time
 from _thread import RLock, allocate_lock
 from collections import deque
 
+from wsdirect.announcing import Upcalls
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.structures import WSANETWORKEVENTS
 from wsdirect.switch.upper.tables import RE_ENABLED_BY, REFUSALS, TRANSITIONS, State, Step
-from wsdirect.telling import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsdirect.switch.upper.endpoints import Endpoint
     from wsdirect.switch.upper.paths import Lead, UpperListener
 
-__all__ = ["Announcer", "Connecting", "Receive", "Request", "Send", "Socket", "Waiter", "begin"]
+__all__ = ["Connecting", "Receive", "Request", "Send", "Socket", "Waiter", "begin"]
 
 OUT_TIME = 1.0  # seconds; they were woken, so microseconds do
 CLOSING = -1  # among a waiter's bits: the socket was closed
@@ -174,41 +174,6 @@ class Waiter:
         return self._lock.acquire(timeout=-1 if seconds is None else max(0.0, min(seconds, 1e6)))
 
 
-class Announcer:
-    """The upcalls of one socket: one at a time, in order, with no lock held.
-
-    Whoever calls `run` makes those that wait, unless another thread, or a caller further up in
-    this one, is at it: then that one makes them after its own.
-    """
-
-    __slots__ = ("_lock", "_running", "_waiting")
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._running = False
-
-    def post(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Queue an upcall."""
-        self._waiting.append((function, arguments))
-
-    def run(self) -> None:
-        """Make the upcalls that wait."""
-        while self._waiting:
-            with self._lock:
-                if self._running or not self._waiting:
-                    return
-                self._running = True
-                function, arguments = self._waiting.popleft()
-            try:
-                function(*arguments)
-            except Exception as error:
-                tell("error", f"an upcall failed: {error!r}")
-            finally:
-                with self._lock:
-                    self._running = False
-
-
 class Socket:
     """A stream socket.  Handles may be several (WSPDuplicateSocket); it ends with the last.
 
@@ -256,7 +221,7 @@ class Socket:
         self.reserved: tuple[Socket, Any] | None = None  # of an acceptor: listener and request
         self.running: dict[int, Request] = {}
         self.waiters: dict[Waiter, int] = {}
-        self.announcer = Announcer()
+        self.announcer = Upcalls()
         # what the engine polls: descriptor -> mask
         self.polled: dict[int, int] = {}
         self.steps = 0  # counts what the engine achieved
