@@ -1,6 +1,7 @@
 """Registering memory with the shared-memory provider, and the memory that it makes."""
 
 import array
+import contextlib
 import gc
 import mmap
 import os
@@ -408,15 +409,24 @@ def test_allocator_without_resources(san):
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resources()
     used = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, limits[1]))
+    taken = []
     try:
-        blocks, code = [], 0
-        while not code and len(blocks) < 10:
-            code = code_of(lambda: blocks.append(san.provider.allocate_memory(4096)))
-        assert code == E.WSAENOBUFS
+        with contextlib.suppress(OSError):  # numbers below the limit may be free
+            while True:
+                taken.append(os.dup(0))
+        # One that is enough to begin with, and none at all.
+        for _ in range(2):
+            assert code_of(san.provider.allocate_memory, 4096) == E.WSAENOBUFS
+            if taken:
+                os.close(taken.pop())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in taken:
+            os.close(number)
+    assert resources() == before
     assert san.provider.allocate_memory(4096)
 
 
