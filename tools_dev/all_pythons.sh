@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds wsdirect and runs its quick tests on every further CPython that this machine has, each in
 # an environment of its own (.venv-3.12, ...). One that is missing is named, and is no failure.
+# What failed is said again at the end, where it is found even if only the end was kept.
 set -eu
 cd "$(dirname "$0")/.."
 failed=
@@ -16,6 +17,12 @@ find_python() {
     done
 }
 
+# Runs the tests of environment $1, shown as they run and kept in $1/tests.txt.
+run_tests() {
+    { "$1/bin/pytest" -q -m 'not slow' 2>&1 && : >"$1/passed"; } | tee "$1/tests.txt"
+    [ -e "$1/passed" ]
+}
+
 for version in ${PYTHONS:-3.12 3.13}; do
     python=$(find_python "$version")
     if [ -z "$python" ]; then
@@ -23,14 +30,16 @@ for version in ${PYTHONS:-3.12 3.13}; do
         continue
     fi
     echo "test-all-pythons: CPython $version"
-    if ! PYTHON=$python VENV=.venv-$version sh bootstrap test ||
-        ! ".venv-$version/bin/pytest" -q -m 'not slow'
-    then
+    rm -f ".venv-$version/passed" ".venv-$version/tests.txt"
+    if ! PYTHON=$python VENV=.venv-$version sh bootstrap test || ! run_tests ".venv-$version"; then
         failed="$failed $version"
     fi
 done
 
-if [ -n "$failed" ]; then
-    echo "test-all-pythons: failed on$failed" >&2
-    exit 1
-fi
+for version in $failed; do
+    echo "test-all-pythons: failed on $version" >&2
+    if [ -e ".venv-$version/tests.txt" ]; then
+        sed -n '/ short test summary info /,/^Exception ignored/p' ".venv-$version/tests.txt" | head -n 60 >&2
+    fi
+done
+[ -z "$failed" ]

@@ -38,7 +38,9 @@ class _Address:
     __slots__ = ("sockets", "turn", "used")
 
     def __init__(self) -> None:
-        self.sockets: list[tuple[int, _socket.socket]] = []
+        # (port, descriptor): no socket objects, which would complain that nobody closes them when a
+        # program that wants to hear of such things (-X dev) ends
+        self.sockets: list[tuple[int, int]] = []
         self.turn = 0
         self.used: dict[tuple[int, Endpoint], int] = {}
 
@@ -73,7 +75,7 @@ class PortPool:
                 bound.close()
                 raise
             if len(address.sockets) < POOLED:
-                address.sockets.append((port, bound))
+                address.sockets.append((port, bound.detach()))
             else:
                 bound.close()
             if (port, peer) not in address.used:
@@ -105,7 +107,7 @@ class PortPool:
         for index, (port, bound) in enumerate(address.sockets):
             if port == lease.port and not any(used == port for used, _ in address.used):
                 del address.sockets[index]
-                return bound.detach()
+                return bound
         return -1
 
     def forget(self) -> None:
@@ -113,7 +115,7 @@ class PortPool:
         self._lock = allocate_lock()  # another thread of the parent may have held it
         for address in self._addresses.values():
             for _, bound in address.sockets:
-                os.close(bound.detach())
+                os.close(bound)
         self._addresses.clear()
 
 
