@@ -5,7 +5,7 @@ TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help build lint format types layers generated ctest test test-all-pythons docs check clean
+.PHONY: help build lint format types layers generated ctest test test-all-pythons cpython docs check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: build  ## pytest over the installed package; ARGS="-k name" narrows it
 
 test-all-pythons:  ## build and run the quick tests on the other interpreters found here
 	sh tools_dev/all_pythons.sh
+
+cpython: build  ## CPython's own tests under `wsdirect run` against without; ARGS="--group select"
+	$(BIN)/python tools_dev/cpython_tests.py $(ARGS)
 
 docs: $(TOOLS)  ## the documentation, in docs/_build; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
