@@ -215,6 +215,31 @@ def test_upcalls_may_close_the_socket():
     made.WSPCleanup()
 
 
+@pytest.mark.parametrize("switched", [False, True])
+def test_a_record_may_serve_the_next_request_as_soon_as_its_end_is_told(switched):
+    made, ends = SwitchProvider(switched), []
+
+    def told(s, overlapped, error, transferred):
+        ends.append(transferred)
+        if len(ends) == 1:  # as a program's other thread would, woken by the event
+            assert made.WSPRecv(s, [bytearray(8)], 0, overlapped) is None
+
+    made.WSPStartupEx(0x0202, made.protocol_info, HandleSpace(told))
+    c, a = pair(made)
+    overlapped = WSAOVERLAPPED(Event())
+    assert made.WSPRecv(a, [bytearray(8)], 0, overlapped) is None
+    made.WSPSend(c, [b"one"])
+    deadline = time.monotonic() + 30
+    while len(ends) < 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)  # the first request's last steps
+    assert overlapped.in_progress
+    made.WSPSend(c, [b"three"])
+    assert made.WSPGetOverlappedResult(a, overlapped, True) == 5
+    assert ends == [3, 5]
+    made.WSPCleanup()
+
+
 def test_a_client_that_knows_nothing_of_the_switch(provider):
     listening = listener(provider)
     with socket.create_connection(provider.WSPGetSockName(listening)) as client:

@@ -49,6 +49,7 @@ class Request:
         "thread_id",
         "transferred",
     )
+    needs_descriptor = False  # an accept that fails when the process has no more of them
 
     def __init__(
         self,
@@ -84,13 +85,21 @@ class Request:
             elif overlapped.polled:
                 overlapped.publish(self.transferred)
             else:
-                upcalls.WPUCompleteOverlappedRequest(
-                    self.handle, overlapped, self.error, self.transferred
-                )
+                self._complete(upcalls, overlapped)
         finally:
-            if overlapped is not None and overlapped.in_progress:
-                overlapped.publish(self.transferred)  # the upcall failed; nobody shall wait on
             self.done.release()
+
+    def _complete(self, upcalls: UpcallTable, overlapped: WSAOVERLAPPED) -> None:
+        try:
+            upcalls.WPUCompleteOverlappedRequest(
+                self.handle, overlapped, self.error, self.transferred
+            )
+        except WSAError as error:
+            # Refused: nobody was told, and nobody shall wait on.  In every other case the record
+            # must not be touched any more, for it may serve the program's next request by now.
+            if error.winerror == WsaErrorCode.WSAEINVAL:
+                overlapped.publish(self.transferred)
+            raise
 
     def _run(self, overlapped: Any) -> None:
         assert self.routine is not None
@@ -276,9 +285,11 @@ class Socket:
         try:
             request.announce(upcalls)
         finally:
-            self.running.pop(id(request.overlapped), None)
-            if request.also_in is not None:
-                request.also_in.pop(id(request.overlapped), None)
+            with self.lock:
+                for running in (self.running, request.also_in):
+                    # compared: the program may have begun its next request with the same record
+                    if running is not None and running.get(id(request.overlapped)) is request:
+                        del running[id(request.overlapped)]
 
     def break_(self, error: int) -> None:
         """The connection is broken."""
