@@ -132,6 +132,9 @@ class San:
             session.drop()
         for acceptor in self.acceptors:
             acceptor.close()
+        deadline = time.monotonic() + PATIENCE  # another thread may be at the last of them
+        while self.handles.handles and time.monotonic() < deadline:
+            time.sleep(0.01)
         left = self.handles.handles
         self.provider.WSPCleanup()
         assert left == []

@@ -183,16 +183,21 @@ def ends(reads=(True, True), rdma=(True, True), receives=(8, 8), data=(b"", b"")
 
 def run(a: End, b: End, chance: random.Random, lazy: bool = False) -> None:
     """Steps of either end in any order until nothing happens any more."""
+
+    def step(end: End, what: int) -> bool:
+        if what == 7:
+            return end.send(chance.randrange(1, 2000))
+        if what == 6:
+            return not lazy and end.read()
+        return (end.start, end.control, end.receive, end.receive, end.work, end.finish)[what]()
+
     idle = 0
-    while idle < 200:
-        end = chance.choice((a, b))
-        what = chance.randrange(8)
-        happened = (
-            (end.start, end.control, end.receive, end.receive, end.work, end.finish)[what]()
-            if what < 6
-            else (end.send(chance.randrange(1, 2000)) if what == 6 else not lazy and end.read())
-        )
-        idle = 0 if happened else idle + 1
+    while True:
+        idle = 0 if step(chance.choice((a, b)), chance.randrange(8)) else idle + 1
+        # chance may miss the only step that is left for a long time: then it is looked for
+        if idle == 100 and not any(step(end, what) for end in (a, b) for what in range(8)):
+            return
+        idle %= 100
 
 
 def settle(a: End, b: End) -> None:
