@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "wsd_bare.h"
 #include "wsd_counters.h"
 #include "wsd_urgent.h"
 
@@ -57,16 +58,23 @@ static void send_tokens(wsd_stream *s, int count, int flags)
  * or hostile; what is missing then is a debt for the next call. */
 static void eat(wsd_stream *s, uint32_t count)
 {
+    if (WSD_UNLIKELY(wsd_bare_own(s) || atomic_load_explicit(&s->in->bare, memory_order_relaxed) > 1)) {
+        atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);
+        return; /* what is in the socket is bytes */
+    }
     uint32_t debt = atomic_load_explicit(&s->in->debt, memory_order_relaxed);
     count += debt > DEBT_MAX ? DEBT_MAX : debt;
     int tries = 0;
     while (count > 0) {
-        char token[DEBT_MAX];
-        ssize_t got = recv(bell_fd(s), token, count < sizeof token ? count : sizeof token, MSG_DONTWAIT);
+        char token;
+        ssize_t got = recv(bell_fd(s), &token, 1, MSG_DONTWAIT); /* one: bytes may follow a marker */
+        if (got > 0 && token == WSD_MARKER && atomic_load_explicit(&s->in->bare, memory_order_relaxed)) {
+            wsd_bare_marker(s);
+            return;
+        }
         if (got > 0) {
-            count -= (uint32_t)got;
-            for (ssize_t i = 0; i < got; i++)
-                WSD_COUNT(eats);
+            count--;
+            WSD_COUNT(eats);
             continue;
         }
         if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -129,15 +137,27 @@ void wsd_bell_insist(wsd_stream *s, uint64_t head)
     }
 }
 
+void wsd_bell_wake(wsd_stream *s)
+{
+    uint32_t armed = WSD_ARMED;
+    if (atomic_compare_exchange_strong_explicit(&s->out->rx, &armed, WSD_RUNG, memory_order_acq_rel,
+                                                memory_order_relaxed)) {
+        /* no pending bit: as in wsd_bell_insist.  It finds an empty ring, and eats the token. */
+        WSD_COUNT(rings);
+        send_tokens(s, 1, 0);
+    }
+}
+
 bool wsd_bell_full(wsd_stream *s, uint64_t head)
 {
     wsd_direction *d = s->out;
-    if (atomic_load_explicit(&d->tx, memory_order_relaxed) == 1)
-        return false; /* announced already */
+    uint32_t none = 0;
+    if (atomic_load_explicit(&d->tx, memory_order_relaxed) != none || wsd_bare_writes(s))
+        return false; /* announced already, or the kernel knows */
     atomic_store_explicit(&d->head, head | WSD_PENDING, memory_order_relaxed);
     bool room = false;
     /* It was 1 if the consumer, which was clearing it, has put it back: the old tokens count again. */
-    if (atomic_exchange_explicit(&d->tx, 1, memory_order_acq_rel) != 1) {
+    if (atomic_compare_exchange_strong_explicit(&d->tx, &none, 1, memory_order_acq_rel, memory_order_relaxed)) {
         wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
         uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
         uint32_t one = 1;
@@ -167,8 +187,10 @@ void wsd_bell_urgent(wsd_stream *s, uint64_t head)
 
 void wsd_bell_urgent_heard(wsd_stream *s)
 {
-    uint32_t tokens = atomic_load_explicit(&s->in->urgent_token, memory_order_relaxed) &&
-                      atomic_exchange_explicit(&s->in->urgent_token, 0, memory_order_acq_rel);
+    uint32_t sent = 1;
+    bool tokens = atomic_load_explicit(&s->in->urgent_token, memory_order_relaxed) == sent &&
+                  atomic_compare_exchange_strong_explicit(&s->in->urgent_token, &sent, 0, memory_order_acq_rel,
+                                                          memory_order_relaxed);
     if (!tokens && atomic_load_explicit(&s->in->debt, memory_order_relaxed) == 0)
         return;
     wsd_full_fence(); /* the word, then the mark and head: see wsd_bell_urgent */
@@ -196,7 +218,10 @@ void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
     wsd_full_fence(); /* tail, then tx and head: see wsd_bell_full and wsd_bell_published */
     if (WSD_LIKELY(atomic_load_explicit(&d->tx, memory_order_relaxed) == 0))
         return;
-    if (used_of(d, tail) > s->size / 2 || atomic_exchange_explicit(&d->tx, 0, memory_order_acq_rel) != 1)
+    uint32_t announced = 1;
+    if (used_of(d, tail) > s->size / 2 ||
+        !atomic_compare_exchange_strong_explicit(&d->tx, &announced, 0, memory_order_acq_rel,
+                                                 memory_order_relaxed))
         return;
     wsd_full_fence(); /* tx, then head: pairs with head, then tx, in wsd_bell_full */
     uint32_t none = 0;
@@ -233,6 +258,11 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
 {
     wsd_direction *d = s->in;
     uint32_t before = WSD_QUIET;
+    if (WSD_UNLIKELY(wsd_bare_reads(s))) {
+        if (!wsd_bare_own(s) && ring_is_empty(s))
+            wsd_bare_follow(s);
+        return;
+    }
     if (exact && atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_QUIET) {
         /* Even with data in the ring: another user of this end may take them before the caller looks,
          * and then it would sleep on the data that follow. */
@@ -245,6 +275,10 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
     wait_for_pending(s);
     if (!ring_is_empty(s))
         return;
+    if (WSD_UNLIKELY(atomic_load_explicit(&d->fin, memory_order_acquire) & WSD_LATE) && !s->end_known) {
+        s->end_known = true;
+        shutdown(bell_fd(s), SHUT_RD); /* the peer has left this to us: see wsd_stream_shutdown */
+    }
     if (atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_ARMED)
         return;
     before = atomic_exchange_explicit(&d->rx, WSD_ARMED, memory_order_acq_rel); /* see wsd_bell_insist */
@@ -260,6 +294,19 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
         eat(s, 1); /* last, so that the descriptor never says empty while there are data */
 }
 
+void wsd_bell_rearm(wsd_stream *s)
+{
+    uint32_t rung = WSD_RUNG;
+    wsd_bell_rest(s, true);
+    if (wsd_bare_reads(s) || ring_is_empty(s) || !atomic_compare_exchange_strong_explicit(&s->in->rx, &rung, WSD_ARMED, memory_order_acq_rel,
+                                                                     memory_order_relaxed))
+        return;
+    /* The producer may ring again from here on: it is one of two tokens then that is eaten.  The caller
+     * looks at head after this, and finds what came while rx was RUNG. */
+    wsd_full_fence();
+    eat(s, 1);
+}
+
 void wsd_bell_unarm(wsd_stream *s)
 {
     uint32_t armed = WSD_ARMED;
@@ -271,6 +318,8 @@ void wsd_bell_unarm(wsd_stream *s)
 void wsd_bell_check(wsd_stream *s)
 {
     char token;
+    if (WSD_UNLIKELY(wsd_bare_reads(s)))
+        return;
     ssize_t got = recv(bell_fd(s), &token, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
         wsd_bell_ended(s);
@@ -303,8 +352,8 @@ void wsd_bell_pay(wsd_stream *s)
 void wsd_bell_ended(wsd_stream *s)
 {
     struct pollfd p = {bell_fd(s), POLLRDHUP, 0};
-    if (poll(&p, 1, 0) < 0)
-        return;
+    if (wsd_bare_reads(s) || poll(&p, 1, 0) < 0)
+        return; /* those who read by the socket are told by it */
     /* A half close shows in shared memory before it shows in the kernel, so look after the kernel. */
     bool fin = atomic_load_explicit(&s->in->fin, memory_order_acquire) != 0;
     bool read_shut = atomic_load_explicit(&s->in->deaf, memory_order_relaxed) != 0;
@@ -320,6 +369,10 @@ void wsd_bell_ended(wsd_stream *s)
 void wsd_bell_repair_producer(wsd_stream *s)
 {
     uint64_t word = atomic_load_explicit(&s->out->head, memory_order_relaxed), head = word & ~WSD_PENDING;
+    if (wsd_bare_writes(s)) {
+        atomic_store_explicit(&s->out->head, head, memory_order_release);
+        return;
+    }
     if (word & WSD_PENDING) {
         /* It died about to send tokens, and nobody knows how many it sent.  Too many are removed when
          * the consumer finds nothing to read; one too few would be a wake that is lost. */
@@ -342,7 +395,7 @@ void wsd_bell_repair_consumer(wsd_stream *s)
 void wsd_bell_settle(wsd_stream *s)
 {
     char tokens[16];
-    while (recv(bell_fd(s), tokens, sizeof tokens, MSG_DONTWAIT) > 0)
+    while (!wsd_bare_reads(s) && recv(bell_fd(s), tokens, sizeof tokens, MSG_DONTWAIT) > 0)
         ;
     atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);
 }

@@ -1,6 +1,6 @@
 /* The bell protocol: tokens on the kernel socket that make its readiness the truth at rest.
  *
- * Tokens from producer to consumer at rest = [rx = RUNG] + 2 x tx + [urgent_token].
+ * Tokens from producer to consumer at rest = [rx = RUNG] + 2 x [tx = 1] + [urgent_token = 1].
  * tests/bell/model.py explores every interleaving of exactly these steps for the first two; keep the
  * two in step.  The third stands apart: it is sent with MSG_OOB, for SIGURG and POLLPRI, and eaten by
  * the consumer's next call, whatever that is.  Until then it may be one token too many to write by.
@@ -14,6 +14,8 @@
 void wsd_bell_published(wsd_stream *s, uint64_t head);
 /* The same after a message that must not wait until the consumer next looks by itself. */
 void wsd_bell_insist(wsd_stream *s, uint64_t head);
+/* Producer, lock held: wake a consumer that is at rest, though there is nothing to read. */
+void wsd_bell_wake(wsd_stream *s);
 /* Producer, lock held, ring full: announce it.  True: room appeared meanwhile, go on sending. */
 bool wsd_bell_full(wsd_stream *s, uint64_t head);
 /* Producer, lock held, after publishing an urgent byte: tell the kernel, unless it knows of one. */
@@ -29,6 +31,9 @@ void wsd_bell_consumed(wsd_stream *s, uint64_t tail);
 void wsd_bell_rest(wsd_stream *s, bool exact);
 /* Consumer, lock held: eat tokens that were under way when an earlier call had to give up. */
 void wsd_bell_pay(wsd_stream *s);
+/* Consumer, lock held: ring for what comes next though data stand in the ring, as an edge-triggered
+ * poller expects.  The descriptor does not tell of those data any more: they are unannounced. */
+void wsd_bell_rearm(wsd_stream *s);
 /* Consumer, lock held: do not ring me, I am watching. */
 void wsd_bell_unarm(wsd_stream *s);
 /* Consumer, lock held, nothing to read: is the peer gone?  Removes tokens that stand for nothing. */

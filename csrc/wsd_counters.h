@@ -20,6 +20,7 @@ typedef struct {
     _Atomic uint64_t rdma_shared_bytes;
     _Atomic uint64_t rdma_direct_bytes;
     _Atomic uint64_t rdma_owner_bytes;
+    _Atomic uint64_t bare; /* ends handed to processes without wsdirect (wsd_bare.h) */
 } wsd_counters;
 
 #define WSD_COUNTERS (sizeof(wsd_counters) / sizeof(uint64_t))

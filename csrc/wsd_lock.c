@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,17 +39,30 @@ static bool thread_is_zombie(uint32_t tid)
     return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
 }
 
+static _Atomic bool numbers_differ;
+
+void wsd_lock_before_fork(void)
+{
+    /* The second is missing while no process has been made in the new namespace. */
+    struct stat ours, of_children;
+    if (stat("/proc/thread-self/ns/pid", &ours) == 0 &&
+        (stat("/proc/thread-self/ns/pid_for_children", &of_children) != 0 || ours.st_ino != of_children.st_ino))
+        atomic_store_explicit(&numbers_differ, true, memory_order_relaxed);
+}
+
 static bool thread_is_dead(uint32_t tid)
 {
     /* tkill finds threads of any process; 0 and negative numbers are groups to kill(), never here */
     if (tid == 0 || tid > 0x3fffffffu)
         return true;
+    if (atomic_load_explicit(&numbers_differ, memory_order_relaxed))
+        return false; /* it is somebody else's number here; patience must do */
     if (syscall(SYS_tkill, (pid_t)tid, 0) != 0)
         return errno == ESRCH;
     return thread_is_zombie(tid);
 }
 
-int wsd_lock_slow(wsd_lock *lock, uint32_t tid)
+int wsd_lock_slow(wsd_lock *lock, uint32_t tid, uint64_t patience)
 {
     uint64_t started = wsd_now();
     for (int spin = 0; spin < 64; spin++) {
@@ -58,7 +72,6 @@ int wsd_lock_slow(wsd_lock *lock, uint32_t tid)
             return 0;
         wsd_pause();
     }
-    uint64_t patience = atomic_load_explicit(&wsd_lock_patience_ns, memory_order_relaxed);
     for (;;) {
         /* looked at in every round: a hostile peer may keep the word changing, so that none sleeps */
         if (wsd_now() - started > patience)

@@ -24,6 +24,9 @@ extern _Thread_local uint32_t wsd_tid_cache;
 uint32_t wsd_tid_slow(void);
 /* A forked child is another thread: forget the parent's id. */
 void wsd_tid_reset(void);
+/* Called before a fork that shares locks.  If the child will be in another process namespace, ids of
+ * threads say nothing about their life from here on: a lock that stays taken ends in -EDEADLK. */
+void wsd_lock_before_fork(void);
 
 static inline uint32_t wsd_tid(void)
 {
@@ -32,7 +35,7 @@ static inline uint32_t wsd_tid(void)
 }
 
 /* 0, or -EDEADLK.  Returns 1 when the lock was taken over from a dead holder. */
-int wsd_lock_slow(wsd_lock *lock, uint32_t tid);
+int wsd_lock_slow(wsd_lock *lock, uint32_t tid, uint64_t patience_ns);
 void wsd_unlock_slow(wsd_lock *lock);
 
 static inline int wsd_lock_take(wsd_lock *lock)
@@ -42,7 +45,17 @@ static inline int wsd_lock_take(wsd_lock *lock)
     if (WSD_LIKELY(atomic_compare_exchange_strong_explicit(&lock->word, &free_word, tid,
                                                            memory_order_acquire, memory_order_relaxed)))
         return 0;
-    return wsd_lock_slow(lock, tid);
+    return wsd_lock_slow(lock, tid, atomic_load_explicit(&wsd_lock_patience_ns, memory_order_relaxed));
+}
+
+/* The same for one who can do without the lock: patience of its own. */
+static inline int wsd_lock_take_for(wsd_lock *lock, uint64_t patience_ns)
+{
+    uint32_t free_word = 0, tid = wsd_tid();
+    if (WSD_LIKELY(atomic_compare_exchange_strong_explicit(&lock->word, &free_word, tid,
+                                                           memory_order_acquire, memory_order_relaxed)))
+        return 0;
+    return wsd_lock_slow(lock, tid, patience_ns);
 }
 
 static inline void wsd_lock_drop(wsd_lock *lock)

@@ -27,6 +27,7 @@ static bool room_announced(wsd_stream *s, uint64_t head, uint64_t needed)
 static int send_frame(wsd_stream *s, const struct iovec *iov, int count, unsigned kind)
 {
     uint64_t length = wsd_iov_total(iov, count);
+    STORE(s->messages, true);
     if (LOAD(s->closed))
         return -EBADF;
     if (LOAD(s->broken))
@@ -118,6 +119,7 @@ enum { LOOK, TAKE, DISCARD };
 
 static int64_t receive(wsd_stream *s, const struct iovec *iov, int count, int how, unsigned wanted)
 {
+    STORE(s->messages, true);
     if (LOAD(s->closed))
         return -EBADF;
     if (LOAD(s->broken))

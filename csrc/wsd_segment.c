@@ -211,6 +211,8 @@ int wsd_segment_take(wsd_segment *segment)
         reset_direction(&slot->direction[1], theirs, mine);
         atomic_init(&slot->controls[0], 0);
         atomic_init(&slot->controls[1], 0);
+        atomic_init(&slot->place[0].pid, 0);
+        atomic_init(&slot->place[1].pid, 0);
         uint32_t generation = wsd_slot_generation(slot) + 1;
         /* release: whoever attaches (acquire) sees the reset directions */
         atomic_store_explicit(&slot->state, WSD_STATE_WORD(generation, WSD_OFFERED), memory_order_release);

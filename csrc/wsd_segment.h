@@ -15,7 +15,7 @@
 #include "wsd_lock.h"
 
 #define WSD_MAGIC 0x3176534457534157ull
-#define WSD_VERSION 2u
+#define WSD_VERSION 3u
 #define WSD_PAGE 4096u
 #define WSD_RING_MIN 4096u
 #define WSD_RING_MAX (16u << 20)
@@ -24,11 +24,12 @@
 /* head's top bit: the producer is between publishing and ringing (bell.md calls it pending) */
 #define WSD_PENDING (1ull << 63)
 
-/* rx word: what the producer owes the consumer after publishing */
-enum { WSD_QUIET = 0, WSD_ARMED = 1, WSD_RUNG = 2 };
+/* rx word: what the producer owes the consumer after publishing; BARE: see wsd_bare.h */
+enum { WSD_QUIET = 0, WSD_ARMED = 1, WSD_RUNG = 2, WSD_BARE = 3 };
 /* fin bits of a direction, set by its producer; PIPE: a reset after FIN had been sent, which TCP's
- * readers do not notice, as they are at the end already, and its writers see as EPIPE */
-enum { WSD_FIN = 1, WSD_RESET = 2, WSD_CLOSED = 4, WSD_PIPE = 8 };
+ * readers do not notice, as they are at the end already, and its writers see as EPIPE; LATE: bytes
+ * stood unread in the ring, so the kernel is told of the end when they are read, by their reader */
+enum { WSD_FIN = 1, WSD_RESET = 2, WSD_CLOSED = 4, WSD_PIPE = 8, WSD_LATE = 16 };
 /* slot states: the low two bits of the state word; above them the slot's generation, so that an
  * offer that was revoked cannot be mistaken for the slot's next one */
 enum { WSD_FREE = 0, WSD_OFFERED = 1, WSD_ATTACHED = 2, WSD_REVOKED = 3 };
@@ -43,7 +44,9 @@ typedef struct {
     _Atomic uint64_t urgent;            /* where the latest urgent byte is, + 1; 0: there was none */
     _Atomic uint64_t dropped_from;      /* earlier urgent bytes that went out of the stream when the */
     _Atomic uint64_t dropped_to;        /* next one came, see wsd_urgent.h; void unless from < to */
-    _Atomic uint32_t urgent_token;      /* 1: a token with MSG_OOB is (being) sent */
+    _Atomic uint32_t urgent_token;      /* 1: a token with MSG_OOB is (being) sent; 2: none ever will */
+    _Atomic uint32_t ask;  /* 1: the producer wants the consumer to ring for what it has sent itself */
+    _Atomic uint32_t bare; /* 1: the producer sends by the socket; 2: and the consumer reads there */
     WSD_ALIGNED _Atomic uint64_t tail; /* bytes consumed */
     _Atomic uint32_t consumer_cpu;
     _Atomic uint32_t debt;     /* tokens the consumer still has to eat */
@@ -53,11 +56,17 @@ typedef struct {
     _Atomic uint32_t urgent_inline; /* SO_OOBINLINE of the consumer */
     WSD_ALIGNED _Atomic uint32_t rx;
     _Atomic uint64_t rx_stamp; /* when the last token was sent, for the measured wake latency */
-    WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent */
+    WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent; 2: none ever will be */
     _Atomic uint64_t tx_stamp;
     WSD_ALIGNED wsd_lock producer_lock;
     WSD_ALIGNED wsd_lock consumer_lock;
 } wsd_direction;
+
+/* Where a side's kernel socket is, by its own account. */
+typedef struct {
+    _Atomic int32_t pid, fd;
+    _Atomic uint64_t inode;
+} wsd_place;
 
 typedef struct {
     WSD_ALIGNED _Atomic uint32_t state;
@@ -65,6 +74,7 @@ typedef struct {
     wsd_direction direction[2];
     /* control messages that each side has sent; a hint to look for them behind data, nothing more */
     WSD_ALIGNED _Atomic uint32_t controls[2];
+    wsd_place place[2];
 } wsd_slot;
 
 /* One piece of memory that a side exposes to the other.  Written by its owner while the word is not

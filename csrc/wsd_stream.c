@@ -1,10 +1,12 @@
 #include "wsd_stream.h"
 
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "wsd_bare.h"
 #include "wsd_bell.h"
 #include "wsd_counters.h"
 #include "wsd_ring.h"
@@ -12,6 +14,8 @@
 
 /* Published in pieces of this size, so that the other side copies while we do. */
 #define CHUNK_MAX (64u << 10)
+/* How long a close waits for bytes on their way from the ring to a bare end's socket. */
+#define LINGER_NS (1000 * WSD_MS)
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -58,6 +62,17 @@ static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int f
     return 0;
 }
 
+void wsd_stream_note_place(wsd_stream *s)
+{
+    wsd_place *place = &s->slot->place[s->side];
+    int fd = LOAD(s->fd);
+    struct stat st;
+    STORE(place->pid, 0); /* not half of one and half of the other */
+    STORE(place->fd, fd);
+    STORE(place->inode, fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_ino : 0);
+    STORE(place->pid, getpid());
+}
+
 int wsd_stream_offer(wsd_segment *segment, uint32_t index, int fd, uint64_t offer_ns, wsd_stream **out)
 {
     if (index >= segment->slots)
@@ -65,6 +80,8 @@ int wsd_stream_offer(wsd_segment *segment, uint32_t index, int fd, uint64_t offe
     int rc = new_stream(segment, index, 0, fd, out);
     if (rc == 0 && offer_ns != WSD_FOREVER)
         (*out)->offer_deadline = wsd_now() + offer_ns;
+    if (rc == 0)
+        wsd_stream_note_place(*out);
     return rc;
 }
 
@@ -89,6 +106,7 @@ int wsd_stream_attach(wsd_segment *segment, uint32_t index, uint32_t generation,
         return -ECONNABORTED;
     }
     STORE(s->attached, true);
+    wsd_stream_note_place(s);
     STORE(s->out->producer_cpu, wsd_cpu());
     STORE(s->in->consumer_cpu, wsd_cpu());
     return 0;
@@ -121,6 +139,7 @@ int wsd_stream_join(wsd_segment *segment, uint32_t index, uint32_t generation, u
         *out = NULL;
         return -ECONNABORTED;
     }
+    wsd_stream_note_place(s);
     return 0;
 }
 
@@ -149,15 +168,6 @@ unsigned wsd_stream_state(const wsd_stream *s)
 {
     uint32_t word = atomic_load_explicit(&s->slot->state, memory_order_acquire);
     return WSD_GENERATION(word) == s->generation ? (word & WSD_STATE_MASK) : WSD_REVOKED;
-}
-
-bool wsd_stream_revoke(wsd_stream *s)
-{
-    uint32_t offered = WSD_STATE_WORD(s->generation, WSD_OFFERED);
-    return atomic_compare_exchange_strong_explicit(&s->slot->state, &offered,
-                                                   WSD_STATE_WORD(s->generation, WSD_REVOKED),
-                                                   memory_order_acq_rel, memory_order_relaxed) ||
-           wsd_stream_state(s) == WSD_REVOKED;
 }
 
 int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length)
@@ -192,7 +202,7 @@ static bool has_data(const wsd_stream *s)
 static bool rx_event(const void *context)
 {
     const wsd_stream *s = context;
-    return has_data(s) || LOAD(s->in->fin) || LOAD(s->closed);
+    return has_data(s) || LOAD(s->in->fin) || LOAD(s->closed) || wsd_bare_reads(s);
 }
 
 /* The peer has shut down its reading: bytes that find no room go nowhere, as nobody will miss them,
@@ -207,12 +217,15 @@ static bool tx_event(const void *context)
     const wsd_stream *s = context;
     uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
                     atomic_load_explicit(&s->out->tail, memory_order_acquire);
-    return used < LOAD(s->window) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed);
+    return used < LOAD(s->window) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed) ||
+           LOAD(s->out->rx) == WSD_BARE;
 }
 
 uint64_t wsd_stream_available(wsd_stream *s)
 {
     uint64_t head = head_of(s->in), tail = LOAD(s->in->tail), n = head - tail;
+    if (WSD_UNLIKELY(wsd_bare_reads(s)) && (n == 0 || wsd_bare_own(s)))
+        return wsd_bare_available(s);
     if (WSD_UNLIKELY(n > s->size))
         return 0;
     if (WSD_LIKELY(LOAD(s->in->urgent) == 0))
@@ -239,6 +252,8 @@ int wsd_stream_ending(wsd_stream *s)
 {
     if (LOAD(s->broken))
         return -ECONNABORTED;
+    if (WSD_UNLIKELY(wsd_bare_reads(s)))
+        return wsd_bare_ending(s);
     uint32_t fin = atomic_load_explicit(&s->in->fin, memory_order_acquire);
     bool gone = LOAD(s->peer_gone);
     if (!fin && !gone && !LOAD(s->in->deaf))
@@ -252,6 +267,8 @@ int wsd_stream_ending(wsd_stream *s)
 
 bool wsd_stream_readable(wsd_stream *s)
 {
+    if (WSD_UNLIKELY(wsd_bare_reads(s)) && !LOAD(s->broken) && !LOAD(s->closed))
+        return wsd_bare_readable(s);
     return has_data(s) || LOAD(s->in->fin) || LOAD(s->peer_gone) || LOAD(s->in->deaf) || LOAD(s->broken) ||
            LOAD(s->closed);
 }
@@ -265,12 +282,14 @@ bool wsd_stream_writable(wsd_stream *s)
 {
     if (LOAD(s->write_shut) || LOAD(s->broken) || LOAD(s->closed) || peer_will_not_read(s))
         return true; /* send would fail at once, which is not blocking */
+    if (WSD_UNLIKELY(wsd_bare_writes(s)))
+        return wsd_bare_writable(s);
     return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < LOAD(s->window));
 }
 
 /* ---- moving bytes -------------------------------------------------------------------------- */
 
-int wsd_stream_lock_out(wsd_stream *s)
+static int take_out_lock(wsd_stream *s)
 {
     int rc = wsd_lock_take(&s->out->producer_lock);
     if (WSD_UNLIKELY(rc > 0)) {
@@ -280,7 +299,7 @@ int wsd_stream_lock_out(wsd_stream *s)
     return rc < 0 ? rc : 0;
 }
 
-int wsd_stream_lock_in(wsd_stream *s)
+static int take_in_lock(wsd_stream *s)
 {
     int rc = wsd_lock_take(&s->in->consumer_lock);
     if (WSD_UNLIKELY(rc > 0)) {
@@ -290,6 +309,62 @@ int wsd_stream_lock_in(wsd_stream *s)
     if (WSD_UNLIKELY(LOAD(s->in->urgent) != 0) && rc >= 0)
         wsd_urgent_settle(s);
     return rc < 0 ? rc : 0;
+}
+
+/* An offer that was withdrawn (by a relay to TCP in another thread) has nobody to wait for. */
+static bool offer_is_dead(wsd_stream *s)
+{
+    return !is_attached(s) && wsd_stream_state(s) == WSD_REVOKED;
+}
+
+/* Lock held.  The descriptor is not ours any more: closed, and perhaps another file's number by now, or
+ * TCP's.  See let_users_out(): whoever holds a lock and finds neither may use the descriptor. */
+static bool has_left(wsd_stream *s)
+{
+    return LOAD(s->closed) || offer_is_dead(s);
+}
+
+int wsd_stream_lock_out(wsd_stream *s)
+{
+    int rc = take_out_lock(s);
+    if (rc < 0 || WSD_LIKELY(!has_left(s)))
+        return rc;
+    wsd_lock_drop(&s->out->producer_lock);
+    return -EBADF;
+}
+
+int wsd_stream_lock_in(wsd_stream *s)
+{
+    int rc = take_in_lock(s);
+    if (rc < 0 || WSD_LIKELY(!has_left(s)))
+        return rc;
+    wsd_lock_drop(&s->in->consumer_lock);
+    return -EBADF;
+}
+
+/* What a call that did not get its lock ends with. */
+static int64_t locked_out(wsd_stream *s)
+{
+    return LOAD(s->closed) ? -EBADF : offer_is_dead(s) ? -WSD_EUNATTACHED : broken(s);
+}
+
+/* Threads that are in the middle of a call have their hands on the descriptor, and its number may be
+ * given to another file right after this: wait for them.  Those that come later find that it has_left. */
+static void let_users_out(wsd_stream *s)
+{
+    if (atomic_load_explicit(&s->references, memory_order_relaxed) <= 1)
+        return; /* a call holds a reference as long as it may be without the interpreter's lock */
+    if (take_out_lock(s) == 0)
+        wsd_lock_drop(&s->out->producer_lock);
+    if (take_in_lock(s) == 0)
+        wsd_lock_drop(&s->in->consumer_lock);
+}
+
+void wsd_stream_set_fd(wsd_stream *s, int fd)
+{
+    STORE(s->fd, fd);
+    wsd_stream_note_place(s);
+    let_users_out(s);
 }
 
 static void show_cpu(_Atomic uint32_t *word)
@@ -367,11 +442,43 @@ static bool offer_has_failed(wsd_stream *s)
 
 void wsd_stream_note_unannounced(wsd_stream *s)
 {
-    mark_unannounced(s, LOAD(s->in->rx) != WSD_RUNG && has_data(s));
+    mark_unannounced(s, LOAD(s->in->rx) != WSD_RUNG && !wsd_bare_reads(s) && has_data(s));
+}
+
+/* No lock held.  Only the producer can make a consumer's descriptor readable.  Looked at by everybody
+ * who comes to rest, after that: see wsd_stream_set_strict. */
+static void ring_if_asked(wsd_stream *s)
+{
+    if (WSD_LIKELY(LOAD(s->in->ask) == 0) || wsd_stream_lock_out(s) < 0)
+        return;
+    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    if (atomic_exchange_explicit(&s->in->ask, 0, memory_order_acq_rel) && !wsd_bare_writes(s) &&
+        LOAD(s->out->tail) != head)
+        wsd_bell_insist(s, head);
+    wsd_lock_drop(&s->out->producer_lock);
+}
+
+void wsd_stream_set_strict(wsd_stream *s, bool on)
+{
+    STORE(s->strict, on);
+    if (!on || wsd_stream_lock_in(s) < 0)
+        return;
+    wsd_bell_rest(s, true); /* from here on what comes is announced */
+    bool unannounced = LOAD(s->in->rx) != WSD_RUNG && !wsd_bare_reads(s) && has_data(s);
+    wsd_stream_note_unannounced(s);
+    wsd_lock_drop(&s->in->consumer_lock);
+    if (!unannounced || wsd_stream_lock_out(s) < 0)
+        return;
+    STORE(s->out->ask, 1);
+    wsd_full_fence(); /* ask, then rx: pairs with rx, then ask, of a peer that comes to rest */
+    if (!wsd_bare_writes(s))
+        wsd_bell_wake(s);
+    wsd_lock_drop(&s->out->producer_lock);
 }
 
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
+    flags |= WSD_UNLIKELY(LOAD(s->strict)) ? WSD_EXACT : 0;
     size_t want = wsd_iov_total(iov, count);
     if (WSD_UNLIKELY(LOAD(s->closed)))
         return -EBADF;
@@ -380,10 +487,13 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
     if (want == 0)
         return 0;
     if (wsd_stream_lock_in(s) < 0)
-        return broken(s);
+        return locked_out(s);
+    if (WSD_UNLIKELY(LOAD(s->watchers)))
+        flags |= WSD_EXACT; /* a poller sleeps on what this call leaves */
     wsd_cursor to = {iov, count, 0};
     wsd_bell_pay(s);
-    int64_t done = take_bytes(s, &to, want, flags & WSD_PEEK);
+    bool own = wsd_bare_own(s); /* then what is in the ring comes by the socket, too */
+    int64_t done = own ? 0 : take_bytes(s, &to, want, flags & WSD_PEEK);
     if (done >= 0) {
         wsd_bell_rest(s, flags & WSD_EXACT);
         if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
@@ -391,8 +501,11 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
         wsd_stream_note_unannounced(s);
     }
     wsd_lock_drop(&s->in->consumer_lock);
+    ring_if_asked(s);
     if (done != 0)
         return done;
+    if (WSD_UNLIKELY(wsd_bare_reads(s)))
+        return wsd_bare_recv(s, iov, count, flags);
     if (WSD_UNLIKELY(offer_has_failed(s)))
         return -WSD_EUNATTACHED;
     int end = wsd_stream_ending(s);
@@ -405,8 +518,10 @@ static int64_t send_to_nobody(wsd_stream *s, size_t length)
 {
     if (wsd_stream_was_reset(s))
         return atomic_exchange_explicit(&s->reset_told, true, memory_order_relaxed) ? -EPIPE : -ECONNRESET;
-    if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed) || (LOAD(s->in->fin) & WSD_PIPE))
+    if (atomic_exchange_explicit(&s->sent_to_none, true, memory_order_relaxed) || (LOAD(s->in->fin) & WSD_PIPE)) {
+        STORE(s->pipe_told, true);
         return -EPIPE;
+    }
     uint64_t window = LOAD(s->window); /* as much as TCP's send buffer would have taken */
     return (int64_t)(length < window ? length : window);
 }
@@ -473,6 +588,7 @@ static __attribute__((noinline, cold)) int64_t put_urgent(wsd_stream *s, wsd_cur
 
 int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
+    flags |= WSD_UNLIKELY(LOAD(s->strict)) ? WSD_EXACT : 0;
     size_t want = wsd_iov_total(iov, count);
     if (WSD_UNLIKELY(LOAD(s->closed)))
         return -EBADF;
@@ -485,10 +601,15 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
     if (want == 0)
         return 0;
     if (wsd_stream_lock_out(s) < 0)
-        return broken(s);
+        return locked_out(s);
     if (WSD_UNLIKELY(LOAD(s->out->fin))) { /* shut down by another user of this end, or just now */
         wsd_lock_drop(&s->out->producer_lock);
         return -EPIPE;
+    }
+    if (WSD_UNLIKELY(wsd_bare_writes(s))) {
+        int64_t sent = wsd_bare_send(s, iov, count, flags);
+        wsd_lock_drop(&s->out->producer_lock);
+        return sent;
     }
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
     wsd_cursor from = {iov, count, 0};
@@ -506,6 +627,7 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
              done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
+    ring_if_asked(s);
     if (n >= 0 && peer_is_deaf(s))
         return (int64_t)want;
     if (done == 0 && n >= 0) {
@@ -523,16 +645,18 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
 
 void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
 {
+    wsd_bare_flush(s);
     if (for_read && wsd_stream_lock_in(s) == 0) {
         wsd_bell_rest(s, true);
         /* Pollers do not believe the bell of such a stream: it may have come for an urgent byte.  So
          * whatever else has made it readable is found out here. */
-        if (WSD_UNLIKELY(LOAD(s->in->urgent) != 0) && !wsd_stream_readable(s))
+        if (WSD_UNLIKELY(LOAD(s->in->urgent) != 0) && !wsd_bare_reads(s) && !wsd_stream_readable(s))
             wsd_bell_check(s);
         wsd_stream_note_unannounced(s);
         wsd_lock_drop(&s->in->consumer_lock);
     }
-    if (for_write && wsd_stream_queued(s) >= LOAD(s->window) && wsd_stream_lock_out(s) == 0) {
+    ring_if_asked(s);
+    if (for_write && !wsd_bare_writes(s) && wsd_stream_queued(s) >= LOAD(s->window) && wsd_stream_lock_out(s) == 0) {
         uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
         if (head - LOAD(s->out->tail) >= LOAD(s->window))
             wsd_bell_full(s, head);
@@ -540,46 +664,74 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
     }
 }
 
+void wsd_stream_watch(wsd_stream *s, bool on)
+{
+    if (on)
+        atomic_fetch_add_explicit(&s->watchers, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&s->watchers, 1, memory_order_relaxed);
+    /* Under the consumer's lock, so that who spins in silence is found, and who comes later sees us. */
+    if (on)
+        wsd_stream_arm(s, true, false);
+}
+
 void wsd_stream_unarm(wsd_stream *s)
 {
-    if (s->strict || LOAD(s->closed) || wsd_stream_lock_in(s) < 0)
+    if (s->strict || LOAD(s->watchers) || LOAD(s->closed) || wsd_stream_lock_in(s) < 0)
         return;
     if (LOAD(s->in->sleepers) == 0)
         wsd_bell_unarm(s);
     wsd_lock_drop(&s->in->consumer_lock);
 }
 
-/* An offer that was withdrawn (by a relay to TCP in another thread) has nobody to wait for. */
-static bool offer_is_dead(wsd_stream *s)
+void wsd_stream_rearm(wsd_stream *s)
 {
-    return !is_attached(s) && wsd_stream_state(s) == WSD_REVOKED;
+    if (LOAD(s->closed) || wsd_stream_lock_in(s) < 0)
+        return;
+    wsd_bell_rearm(s);
+    wsd_stream_note_unannounced(s);
+    wsd_lock_drop(&s->in->consumer_lock);
+}
+
+uint64_t wsd_stream_arrived(const wsd_stream *s)
+{
+    return head_of(s->in);
+}
+
+bool wsd_stream_aborted(wsd_stream *s)
+{
+    return wsd_stream_was_reset(s) || LOAD(s->sent_to_none) || (LOAD(s->in->fin) & WSD_PIPE);
+}
+
+int wsd_stream_error(wsd_stream *s, bool take)
+{
+    if (!wsd_stream_aborted(s))
+        return 0;
+    bool reset = wsd_stream_was_reset(s);
+    if (!reset && LOAD(s->write_shut))
+        return 0; /* both had ended: nobody is left whom the peer's reset could reach */
+    _Atomic bool *told = reset ? &s->reset_told : &s->pipe_told;
+    bool before = take ? atomic_exchange_explicit(told, true, memory_order_relaxed) : LOAD(*told);
+    return before ? 0 : reset ? ECONNRESET : EPIPE;
 }
 
 int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline)
 {
+    wsd_bare_flush(s);
     if (wsd_stream_readable(s))
         return 1;
+    if (WSD_UNLIKELY(wsd_bare_reads(s)))
+        return LOAD(s->closed) ? -EBADF : 0; /* there is nothing to look at but the socket */
     if (offer_is_dead(s))
         return -WSD_EUNATTACHED;
     if (wsd_stream_lock_in(s) < 0)
-        return (int)broken(s);
-    if (!s->strict && LOAD(s->in->sleepers) == 0)
+        return (int)locked_out(s);
+    if (!s->strict && LOAD(s->watchers) == 0 && LOAD(s->in->sleepers) == 0)
         wsd_bell_unarm(s); /* watching: a token would only cost both of us a system call */
     wsd_lock_drop(&s->in->consumer_lock);
     if (wsd_wait_spin(&s->rx_wait, rx_event, s, &s->in->producer_cpu, deadline))
         return LOAD(s->closed) ? -EBADF : 1;
     return 0;
-}
-
-/* Milliseconds for poll(): rounded up, so that we never wake just before the deadline in a loop. */
-static int poll_timeout(uint64_t now, uint64_t deadline)
-{
-    if (deadline == WSD_FOREVER)
-        return -1;
-    if (deadline <= now)
-        return 0;
-    uint64_t ms = (deadline - now + WSD_MS - 1) / WSD_MS;
-    return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 /* What a sleep on the bell ended with, when it is not the event itself. */
@@ -610,18 +762,21 @@ static uint64_t wake_by(wsd_stream *s, uint64_t deadline)
 
 int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
 {
+    if (WSD_UNLIKELY(wsd_bare_reads(s) || wsd_bare_left(s)))
+        return wsd_bare_sleep(s, true, deadline);
     if (wsd_stream_lock_in(s) < 0)
-        return (int)broken(s);
+        return (int)locked_out(s);
     /* announced under the lock: from here on no other user of this end goes QUIET */
     STORE(s->in->sleepers, LOAD(s->in->sleepers) + 1);
     wsd_bell_rest(s, true);
     wsd_lock_drop(&s->in->consumer_lock);
+    ring_if_asked(s);
     int result = 1;
     if (!wsd_stream_readable(s)) {
         uint64_t since = wsd_now();
         struct pollfd p = {LOAD(s->fd), POLLIN | POLLRDHUP, 0};
         WSD_COUNT(sleeps);
-        int rc = poll(&p, 1, poll_timeout(since, wake_by(s, deadline)));
+        int rc = poll(&p, 1, wsd_wait_ms(since, wake_by(s, deadline)));
         int error = errno;
         if (rx_event(s)) {
             wsd_wait_learn(&s->rx_wait, since, LOAD(s->in->rx_stamp));
@@ -630,10 +785,10 @@ int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
             result = judge_poll(s, rc, error, p.revents, deadline);
         }
     }
-    if (wsd_stream_lock_in(s) == 0) {
+    if (take_in_lock(s) == 0) {
         uint32_t sleepers = LOAD(s->in->sleepers);
         STORE(s->in->sleepers, sleepers ? sleepers - 1 : 0);
-        if (result == 0)
+        if (result == 0 && !has_left(s))
             wsd_bell_check(s); /* woken for nothing: remove what woke us, or we never sleep again */
         wsd_lock_drop(&s->in->consumer_lock);
     }
@@ -642,6 +797,8 @@ int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline)
 
 int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline)
 {
+    if (WSD_UNLIKELY(wsd_bare_writes(s)) && !LOAD(s->closed) && !LOAD(s->write_shut))
+        return wsd_bare_writable(s);
     if (tx_event(s) || LOAD(s->write_shut) || LOAD(s->peer_gone))
         return 1;
     if (offer_is_dead(s))
@@ -653,17 +810,20 @@ int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline)
 
 int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
 {
+    if (WSD_UNLIKELY(wsd_bare_writes(s)))
+        return wsd_bare_sleep(s, false, deadline);
     if (wsd_stream_lock_out(s) < 0)
-        return (int)broken(s);
+        return (int)locked_out(s);
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
     bool room = head - LOAD(s->out->tail) < LOAD(s->window) || peer_is_deaf(s) || wsd_bell_full(s, head);
     wsd_lock_drop(&s->out->producer_lock);
+    ring_if_asked(s);
     if (room || LOAD(s->peer_gone))
         return 1;
     uint64_t since = wsd_now();
     struct pollfd p = {LOAD(s->fd), POLLOUT, 0};
     WSD_COUNT(sleeps);
-    int rc = poll(&p, 1, poll_timeout(since, wake_by(s, deadline)));
+    int rc = poll(&p, 1, wsd_wait_ms(since, wake_by(s, deadline)));
     int error = errno;
     if (tx_event(s)) {
         wsd_wait_learn(&s->tx_wait, since, LOAD(s->out->tx_stamp));
@@ -674,6 +834,44 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
+bool wsd_stream_revoke(wsd_stream *s)
+{
+    uint32_t offered = WSD_STATE_WORD(s->generation, WSD_OFFERED);
+    if (!atomic_compare_exchange_strong_explicit(&s->slot->state, &offered,
+                                                 WSD_STATE_WORD(s->generation, WSD_REVOKED),
+                                                 memory_order_acq_rel, memory_order_relaxed) &&
+        wsd_stream_state(s) != WSD_REVOKED)
+        return false;
+    let_users_out(s); /* what was sent so far is all that will ever be */
+    return true;
+}
+
+/* Producer's lock held.  True: the kernel is to be told, too.  Not while bytes stand in the ring: the
+ * peer, should it go bare, needs our half of the socket for them.  It is readable by their token, and
+ * who reads the last of them ends its own half, which comes to the same (wsd_bell_rest). */
+static bool publish_end(wsd_stream *s, int how)
+{
+    /* a writer of ours that sleeps is woken by the kernel only */
+    bool late = wsd_has_data(s->out) && (how == SHUT_WR || LOAD(s->out->tx) == 0);
+    /* release: all bytes are published before the end is */
+    atomic_fetch_or_explicit(&s->out->fin, late ? WSD_FIN | WSD_LATE : WSD_FIN, memory_order_release);
+    if (!late)
+        return true;
+    wsd_full_fence(); /* fin, then tail: pairs with tail, then fin, in wsd_bell_rest */
+    if (!wsd_has_data(s->out))
+        return true;
+    wsd_bell_insist(s, LOAD(s->out->head) & ~WSD_PENDING);
+    return false;
+}
+
+/* Who waits for room in another thread, or another process, need not wait any more: send fails from now
+ * on.  A larger buffer makes the descriptor writable for good, and wakes them; no token follows. */
+static void wake_writers(const wsd_stream *s)
+{
+    int plenty = 1 << 16;
+    setsockopt(LOAD(s->fd), SOL_SOCKET, SO_SNDBUF, &plenty, sizeof plenty);
+}
+
 int wsd_stream_shutdown(wsd_stream *s, int how)
 {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
@@ -683,12 +881,15 @@ int wsd_stream_shutdown(wsd_stream *s, int how)
     if (how != SHUT_RD) {
         int rc = wsd_stream_lock_out(s);
         STORE(s->write_shut, true);
-        /* release: all bytes are published before the end is */
-        atomic_fetch_or_explicit(&s->out->fin, WSD_FIN, memory_order_release);
+        bool now = wsd_bare_writes(s) ? wsd_bare_finish(s) : publish_end(s, how);
         if (rc == 0)
             wsd_lock_drop(&s->out->producer_lock);
+        wake_writers(s);
+        if (!now && how == SHUT_WR)
+            return 0;
+        how = now ? how : SHUT_RD;
     }
-    if (how != SHUT_WR)
+    if (how != SHUT_WR && !wsd_bare_reads(s))
         STORE(s->in->deaf, 1);
     /* the kernel's own half close is the bell for the end: the peer polls readable from now on */
     return shutdown(LOAD(s->fd), how) < 0 && errno != ENOTCONN ? -errno : 0;
@@ -714,17 +915,21 @@ void wsd_stream_count_into(wsd_stream *s, wsd_traffic *place)
 
 void wsd_stream_close(wsd_stream *s, bool reset)
 {
+    bool last = LOAD(s->slot->holders[s->side]) <= 1;
+    if (!LOAD(s->closed) && WSD_UNLIKELY(wsd_bare_left(s)))
+        wsd_bare_linger(s, last ? LINGER_NS : 0);
     if (atomic_exchange_explicit(&s->closed, true, memory_order_relaxed))
         return;
-    if (LOAD(s->slot->holders[s->side]) > 1)
+    let_users_out(s);
+    if (!last || wsd_bare_own(s))
         return; /* another process goes on with this end; the kernel knows when the last one is gone */
     /* an urgent byte, too, even one that was read: TCP counts what is in its stream */
-    bool unread = head_of(s->in) != LOAD(s->in->tail) && !LOAD(s->broken);
+    bool unread = head_of(s->in) != LOAD(s->in->tail) && !LOAD(s->broken) && !wsd_bare_reads(s);
     uint32_t fin = WSD_FIN | WSD_CLOSED;
     if (unread || reset)
         fin |= LOAD(s->out->fin) & WSD_FIN ? WSD_PIPE : WSD_RESET;
     atomic_fetch_or_explicit(&s->out->fin, fin, memory_order_release);
-    if (!unread && wsd_stream_lock_in(s) == 0) {
+    if (!unread && take_in_lock(s) == 0) {
         wsd_bell_settle(s); /* tokens left unread would be a reset to the peer */
         wsd_lock_drop(&s->in->consumer_lock);
     }

@@ -33,8 +33,13 @@ typedef struct wsd_stream {
     _Atomic bool broken;      /* the segment holds nonsense: WSAECONNABORTED from now on */
     _Atomic bool reset_told;  /* ECONNRESET was reported once, as TCP does */
     _Atomic bool sent_to_none; /* one send after the peer's close went nowhere; the next is EPIPE */
+    _Atomic bool pipe_told;    /* that EPIPE was reported once */
     _Atomic bool unannounced;  /* data stand in the ring that no token tells of (hybrid's one hole) */
-    bool strict;
+    _Atomic bool messages;     /* it carries messages, which a socket of bytes cannot */
+    _Atomic bool widened;      /* the kernel socket was given a byte stream's buffer (wsd_bare.h) */
+    bool end_known;            /* consumer's lock: the kernel knows of an end that came WSD_LATE */
+    _Atomic bool strict;       /* see wsd_stream_set_strict */
+    _Atomic uint32_t watchers; /* pollers of this process that wait for data: they sleep on the bell, too */
     uint64_t offer_deadline;
     uint64_t seen_tail; /* producer: how far the consumer was when last looked at */
     uint64_t seen_head; /* consumer: how far the producer was; only a hint, checked at each use */
@@ -57,14 +62,22 @@ int wsd_stream_attach(wsd_segment *segment, uint32_t slot, uint32_t generation, 
  * -ECONNABORTED when that connection is not there any more. */
 int wsd_stream_join(wsd_segment *segment, uint32_t slot, uint32_t generation, unsigned side, int fd,
                     wsd_stream **out);
-/* The locks of this end's two directions; 0 or -EDEADLK.  What a dead holder left is put right. */
+/* The locks of this end's two directions; 0, -EDEADLK, or -EBADF: the stream has left its descriptor.
+ * What a dead holder left is put right. */
 int wsd_stream_lock_out(wsd_stream *s);
 int wsd_stream_lock_in(wsd_stream *s);
+/* The end hangs on another descriptor now; no thread uses the old one any more when this returns. */
+void wsd_stream_set_fd(wsd_stream *s, int fd);
+/* Write into the segment where this end's bell is: in this process, under this number. */
+void wsd_stream_note_place(wsd_stream *s);
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
 
 /* A program that set SO_SNDBUF expects a small one to fill up soon; clamped to the ring's size. */
 void wsd_stream_set_window(wsd_stream *s, uint64_t bytes);
+/* Strict: the descriptor is true at any rest, for pollers that look at nothing else; calls that wait
+ * cost a token each.  If data stand unannounced now, the peer is asked to ring for them. */
+void wsd_stream_set_strict(wsd_stream *s, bool on);
 
 unsigned wsd_stream_state(const wsd_stream *s);
 /* OFFERED -> REVOKED; false when the peer attached meanwhile. */
@@ -111,6 +124,16 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
 /* The opposite, for one who looks at the ring again and again: no bell for new bytes until the next
  * arm or wait. */
 void wsd_stream_unarm(wsd_stream *s);
+/* A poller begins, or ends, to wait for data here: meanwhile no recv silences the bell. */
+void wsd_stream_watch(wsd_stream *s, bool on);
+/* For an edge-triggered poller that has been told of what is here: ring for what comes next. */
+void wsd_stream_rearm(wsd_stream *s);
+/* Bytes that have come so far, read or not. */
+uint64_t wsd_stream_arrived(const wsd_stream *s);
+/* What SO_ERROR says on TCP (ECONNRESET, EPIPE or 0); `take`: it is told now. */
+int wsd_stream_error(wsd_stream *s, bool take);
+/* TCP's socket would be closed: reset, or its last send was answered with a reset. */
+bool wsd_stream_aborted(wsd_stream *s);
 
 /* First the spin, then (a call of its own, so that the caller can handle signals between) the sleep.
  * 1 ready (data, end or error), 0 not yet, -ETIMEDOUT, -EINTR, -EBADF closed, -WSD_EUNATTACHED. */
@@ -118,6 +141,12 @@ int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline);
+
+/* Hand this end over to whoever gets its descriptor: see wsd_bare.h.  0: done, or it was so; 1: the peer
+ * is gone, and what it has sent can be read here only; -EBUSY: the peer is in the middle of something
+ * or stopped, or the socket cannot carry what stands in the rings, and nothing has changed; -EINVAL: it
+ * carries messages; -WSD_EUNATTACHED. */
+int wsd_stream_go_bare(wsd_stream *s);
 
 /* how: SHUT_RD, SHUT_WR, SHUT_RDWR */
 int wsd_stream_shutdown(wsd_stream *s, int how);

@@ -1,5 +1,6 @@
 #include "wsd_urgent.h"
 
+#include "wsd_bare.h"
 #include "wsd_bell.h"
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
@@ -46,6 +47,8 @@ int64_t wsd_urgent_before(const wsd_direction *d, uint64_t tail, uint64_t ready)
 void wsd_urgent_settle(wsd_stream *s)
 {
     wsd_direction *d = s->in;
+    if (wsd_bare_own(s))
+        return; /* the ring is the peer's to empty */
     wsd_bell_urgent_heard(s);
     uint64_t tail = LOAD(d->tail), start = after_dropped(d, head_of(d), tail);
     if (start == tail)
@@ -80,6 +83,9 @@ int wsd_stream_recv_urgent(wsd_stream *s, uint8_t *byte, bool peek)
         return -EBADF;
     if (LOAD(s->broken))
         return -ECONNABORTED;
+    bool bare = wsd_bare_reads(s);
+    if (wsd_bare_own(s) || (bare && LOAD(s->in->urgent) == 0))
+        return wsd_bare_recv_urgent(s, byte, peek);
     if (LOAD(s->in->urgent) == 0)
         return -EINVAL;
     if (wsd_stream_lock_in(s) < 0)
@@ -102,12 +108,14 @@ int wsd_stream_recv_urgent(wsd_stream *s, uint8_t *byte, bool peek)
             STORE(s->in->urgent_read, mark);
     }
     wsd_lock_drop(&s->in->consumer_lock);
-    return result;
+    return bare && result == -EINVAL ? wsd_bare_recv_urgent(s, byte, peek) : result;
 }
 
 bool wsd_stream_urgent_pending(wsd_stream *s)
 {
-    if (WSD_LIKELY(LOAD(s->in->urgent) == 0) || LOAD(s->closed))
+    if (WSD_UNLIKELY(wsd_bare_reads(s)) && !LOAD(s->closed) && wsd_bare_urgent_pending(s))
+        return true;
+    if (WSD_LIKELY(LOAD(s->in->urgent) == 0) || LOAD(s->closed) || wsd_bare_own(s))
         return false;
     /* heard of now: pollers of the kernel's need not be told any more */
     if ((LOAD(s->in->urgent_token) || LOAD(s->in->debt)) && wsd_stream_lock_in(s) == 0)
@@ -118,7 +126,7 @@ bool wsd_stream_urgent_pending(wsd_stream *s)
 
 void wsd_stream_hush_urgent(wsd_stream *s)
 {
-    if (LOAD(s->closed) || wsd_stream_urgent_pending(s) || wsd_stream_lock_in(s) < 0)
+    if (LOAD(s->closed) || wsd_bare_reads(s) || wsd_stream_urgent_pending(s) || wsd_stream_lock_in(s) < 0)
         return;
     wsd_bell_urgent_hush(s);
     wsd_stream_note_unannounced(s);
@@ -128,6 +136,8 @@ void wsd_stream_hush_urgent(wsd_stream *s)
 bool wsd_stream_at_mark(const wsd_stream *s)
 {
     uint64_t mark = LOAD(s->in->urgent);
+    if (WSD_UNLIKELY(wsd_bare_own(s) || (wsd_bare_reads(s) && !wsd_has_data(s->in))))
+        return wsd_bare_at_mark(s);
     if (WSD_LIKELY(mark == 0))
         return false;
     mark = mark_of(s->in);
@@ -136,6 +146,8 @@ bool wsd_stream_at_mark(const wsd_stream *s)
 
 uint64_t wsd_stream_unread(wsd_stream *s)
 {
+    if (WSD_UNLIKELY(wsd_bare_own(s) || (wsd_bare_reads(s) && !wsd_has_data(s->in))))
+        return wsd_bare_available(s);
     uint64_t mark = mark_of(s->in), head = head_of(s->in), tail = LOAD(s->in->tail);
     if (head - tail > s->size)
         return 0;
@@ -149,6 +161,7 @@ void wsd_stream_set_inline(wsd_stream *s, bool on)
     if (wsd_stream_lock_in(s) < 0)
         return;
     STORE(s->in->urgent_inline, on);
+    wsd_bare_set_inline(s, on);
     /* a byte that was not readable may be now, and no token tells of it */
     wsd_stream_note_unannounced(s);
     wsd_lock_drop(&s->in->consumer_lock);

@@ -1,5 +1,7 @@
 #include "wsd_wait.h"
 
+#include <limits.h>
+
 #include "wsd_counters.h"
 
 #define LATENCY_MAX_NS (2 * WSD_MS)
@@ -51,6 +53,16 @@ void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp)
     STORE(wait->late, late);
     if (late >= LATE_LIMIT)
         STORE(wait->budget_ns, full / 16);
+}
+
+int wsd_wait_ms(uint64_t now, uint64_t deadline)
+{
+    if (deadline == WSD_FOREVER)
+        return -1;
+    if (deadline <= now)
+        return 0;
+    uint64_t ms = (deadline - now + WSD_MS - 1) / WSD_MS;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 bool wsd_wait_spin(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu,

@@ -32,6 +32,9 @@ void wsd_wait_in_time(wsd_wait *wait);
 /* We slept from `since`; the peer rang at `stamp` (its clock is ours, its honesty is not assumed). */
 void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp);
 
+/* Milliseconds for poll(): rounded up, so that nobody wakes just before the deadline in a loop. */
+int wsd_wait_ms(uint64_t now, uint64_t deadline);
+
 typedef bool (*wsd_ready)(const void *context);
 /* Spin or yield until ready(), at most the budget and never past the deadline. */
 bool wsd_wait_spin(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu,

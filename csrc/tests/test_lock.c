@@ -135,6 +135,34 @@ static void a_word_that_never_stands_still(void)
     pthread_join(thread, NULL);
 }
 
+/* In another process namespace the holder has another number, or none. */
+static void numbers_of_another_namespace_say_nothing(void)
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitpid(child, NULL, 0);
+    wsd_lock *lock = shared(sizeof *lock);
+    atomic_store(&wsd_lock_patience_ns, 200 * WSD_MS);
+    wsd_lock_before_fork();
+    atomic_store(&lock->word, (uint32_t)child);
+    CHECK_IS(wsd_lock_take(lock), 1);
+    wsd_lock_drop(lock);
+    pid_t apart = fork(); /* and no way back: the leak sanitizer cannot work in there */
+    if (apart == 0) {
+        if (unshare(CLONE_NEWPID) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0)
+            _exit(0); /* not permitted here */
+        wsd_lock_before_fork();
+        wsd_tid_reset();
+        atomic_store(&lock->word, (uint32_t)child);
+        CHECK_IS(wsd_lock_take(lock), -EDEADLK);
+        _exit(0);
+    }
+    int status;
+    CHECK_IS(waitpid(apart, &status, 0), apart);
+    CHECK_IS(status, 0);
+}
+
 int main(void)
 {
     watchdog(50);
@@ -145,5 +173,6 @@ int main(void)
     RUN(threads_exclude_each_other);
     RUN(a_live_holder_is_not_waited_for_endlessly);
     RUN(a_word_that_never_stands_still);
+    RUN(numbers_of_another_namespace_say_nothing);
     return 0;
 }

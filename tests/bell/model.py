@@ -51,10 +51,11 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
     BACK,  # fin of the other direction: the consumer is closing
     KILLED,  # a death has happened
     HOLE,  # rx left QUIET with data unread: what is in the ring now may be unannounced
+    LATE,  # FIN came over unread data: the kernel is told by whoever reads the last of them
     PRODUCER_LOCK,  # the thread that holds it
     CONSUMER_LOCK,
     SHARED,
-) = range(16)
+) = range(17)
 # ... then this much for each thread.
 (
     PC,
@@ -99,6 +100,9 @@ MUTATIONS = (
     "no repair after a dead consumer",
     "armed over a producer that insists",
     "a producer insists once only",
+    "a late end is not told",
+    "no second look after a late end",
+    "a late end does not ring",
 )
 
 
@@ -218,8 +222,8 @@ class Model:
 
     def _send_token(self, v: list) -> bool:
         """False: the socket takes no more at the moment."""
-        if v[BACK] & CLOSED_IN_KERNEL:
-            return True
+        if v[BACK] & CLOSED_IN_KERNEL or (v[LATE] and v[DOWN]):
+            return True  # to nowhere: the other half of the socket is shut
         if v[SOCKET] >= KERNEL_TAKES:
             # A living consumer inside a call makes room in a moment; otherwise patience ends.
             return not v[CONSUMER_LOCK] or v[v[CONSUMER_LOCK] + PC] == "dead"
@@ -370,14 +374,28 @@ class Model:
             return "look_rx"  # it may also have published without having looked whom to wake
 
         def fin(v: list, t: int) -> str | None:
-            """wsd_stream_shutdown: the flag first, under the lock ..."""
+            """publish_end: the flag first, under the lock ..."""
             if self._lock(v, PRODUCER_LOCK, t, "fin") != "":
                 return None
+            v[t + GOT] = 1 if v[USED] else 0
+            return "fin_set"
+
+        def fin_set(v: list, t: int) -> str:
             v[ENDED] = FIN
-            return unlock(v, t, "fin_kernel")
+            v[LATE] = v[t + GOT]
+            return "fin_look" if v[LATE] else unlock(v, t, "fin_kernel")
+
+        def fin_look(v: list, t: int) -> str:
+            """The last unit may have been read by one who did not see the flag yet."""
+            if not v[USED] and not self.without("no second look after a late end"):
+                return unlock(v, t, "fin_kernel")
+            if self.without("a late end does not ring"):
+                return unlock(v, t, "idle")
+            v[t + MODE], v[t + INSIST], v[t + GOT] = BLOCK, 1, 1
+            return "look_rx"
 
         def fin_kernel(v: list, t: int) -> str:
-            """... then the kernel's half close."""
+            """... then the kernel's half close, unless data stand unread."""
             v[DOWN] = 1
             self._idle(v, t)
             return "done"
@@ -398,7 +416,7 @@ class Model:
         )
         places += (full_seen, full_mark, full_set, full_look, full_back, full_room, full_send)
         places += (full_send_2, full_unmark, repair_p, repair_tokens, repair_unmark)
-        places += (fin, fin_kernel)
+        places += (fin, fin_set, fin_look, fin_kernel)
         steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
         steps["spin_w"] = (spin_w, lambda v, t: "sleep_w")
         steps["poll_w"] = (poll_w, self._idle)  # woken, or a time-out
@@ -546,7 +564,12 @@ class Model:
             return "rest_again" if v[PENDING] and (impatient or v[KILLED]) else None
 
         def rest_again(v: list, t: int) -> str:
-            return rested(v, t) if v[USED] else "rest_rx"
+            return rested(v, t) if v[USED] else "rest_end"
+
+        def rest_end(v: list, t: int) -> str:
+            if v[LATE] and not self.without("a late end is not told"):
+                v[DOWN] = 1  # our own half of the socket
+            return "rest_rx"
 
         def rest_rx(v: list, t: int) -> str:
             if v[RX] == ARMED:
@@ -725,7 +748,17 @@ class Model:
             return "done"
 
         places = (take, look_head, consume, look_tx, look_half, clear_tx, half_again, tx_back)
-        places += (rest, rest_look, rest_again, rest_rx, arm, eat_early, look_again, unarm_rest)
+        places += (
+            rest,
+            rest_look,
+            rest_again,
+            rest_end,
+            rest_rx,
+            arm,
+            eat_early,
+            look_again,
+            unarm_rest,
+        )
         places += (check_fin, check, check_end, check_head, check_rx, check_tx)
         places += (ending, watch, unarm, interrupted, sleep, look_before_poll)
         places += (woken, wake, wake_for_nothing, wake_late)
@@ -809,7 +842,11 @@ class Model:
         if state[GONE] and state[ENDED]:
             return ["a half close was taken for death"]
         if state[ENDED] and not state[DOWN]:
-            return []  # between the flag and the kernel's half close
+            telling = any(state[t + PC].startswith("fin") for t in self.producers)
+            held = state[PRODUCER_LOCK] or state[CONSUMER_LOCK]
+            if telling or held or (state[USED] and state[SOCKET]):
+                return []  # between the flag and the kernel's half close, or late
+            return ["an end without a bell"]
         if self.loose:
             if self.all_at_rest(state) and not self.finds_back(state):
                 return ["the bell stays wrong"]
@@ -818,7 +855,8 @@ class Model:
             return []
         used, tokens = state[USED], state[SOCKET]
         problems = []
-        if tokens != (state[RX] == RUNG) + 2 * state[TX] + state[DEBT]:
+        nowhere = state[LATE] and state[DOWN]  # see _send_token
+        if tokens != (state[RX] == RUNG) + 2 * state[TX] + state[DEBT] and not nowhere:
             problems.append("tokens do not match the words")
         if used and not tokens and not state[DOWN]:
             if self.may_be_quiet and (state[RX] == QUIET or state[HOLE]):

@@ -41,6 +41,9 @@ SHOWS = {
         "tokens do not match the words",
     ),
     "a producer insists once only": ("insisting, ring of 1", "data without a bell"),
+    "a late end is not told": ("half close", "an end without a bell"),
+    "no second look after a late end": ("half close", "an end without a bell"),
+    "a late end does not ring": ("half close", "an end without a bell"),
 }
 
 

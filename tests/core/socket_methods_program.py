@@ -16,7 +16,7 @@ from tests.core.pairs import bells, make_pair
 from wsdirect._core import native
 
 RING = 4096
-NAMES = ("recv", "recv_into", "send", "sendall", "sendmsg")
+NAMES = ("recv", "recv_into", "send", "sendall", "sendmsg", "fileno")
 unattached_calls: list[int] = []
 
 

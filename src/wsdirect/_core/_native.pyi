@@ -4,7 +4,7 @@ Every function that takes a buffer takes anything with the buffer protocol; leng
 time-outs are seconds (None: for ever, 0: do not wait).  Failures raise OSError with a POSIX errno.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Final
 
 from typing_extensions import Buffer
@@ -73,7 +73,10 @@ class Stream:
     segment: Segment
     slot: int
     strict: bool
-    """Never go QUIET: the descriptor tells the truth to pollers that nobody hooked."""
+    """Never go QUIET: the descriptor tells the truth to pollers that nobody hooked.
+
+    When it is set with data unannounced, the peer is asked to ring for them at its next call.
+    """
 
     @classmethod
     def offer(cls, segment: Segment, slot: int, fd: int, deadline: float | None = 3.0) -> Stream:
@@ -85,13 +88,25 @@ class Stream:
     def attach(cls, segment: Segment, slot: int, generation: int, fd: int) -> Stream:
         """The accepting end.  ConnectionAbortedError if the offer was revoked or is not one."""
     @classmethod
-    def join(cls, segment: Segment, slot: int, generation: int, side: int, fd: int) -> Stream:
+    def join(
+        cls,
+        segment: Segment,
+        slot: int,
+        generation: int,
+        side: int,
+        fd: int,
+        shared: bool = False,
+    ) -> Stream:
         """An end that another process handed over; it may close its own only after this.
+
+        `shared`: it called share() for us, and need not wait.
 
         ConnectionAbortedError if the slot has no such connection.
         """
     def share(self) -> None:
         """Before a fork: count one more holder of this end, the child."""
+    def unshare(self) -> None:
+        """Take back a share() that nobody has used."""
     @property
     def fd(self) -> int: ...
     @fd.setter
@@ -112,6 +127,9 @@ class Stream:
     @property
     def ended(self) -> bool:
         """The peer has sent everything it will ever send."""
+    @property
+    def peer_deaf(self) -> bool:
+        """The peer was shut down for receiving: what it has is all that it will have."""
     @property
     def write_ended(self) -> bool:
         """This end was shut down for sending."""
@@ -134,6 +152,21 @@ class Stream:
         """Make the descriptor true for a poller that is about to sleep."""
     def unarm(self) -> None:
         """For one who polls readable(): no bell for new data until the next arm() or wait."""
+    def watch(self, on: bool) -> None:
+        """A poller begins, or ends, to wait for data: meanwhile no blocking recv hides them."""
+    def rearm(self) -> None:
+        """For an edge-triggered poller that was told of all that is here: ring for what comes next.
+
+        The descriptor does not tell of what is here any more; unannounced() does.
+        """
+    @property
+    def arrived(self) -> int:
+        """Bytes that have come so far, read or not."""
+    @property
+    def aborted(self) -> bool:
+        """TCP's socket would be closed: reset, or a send after the peer's close was answered so."""
+    def error(self, take: bool = False) -> int:
+        """What SO_ERROR says on TCP: ECONNRESET, EPIPE or 0; `take`: it is told from now on."""
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
     def wait_writable(self, timeout: float | None = None) -> bool: ...
@@ -144,6 +177,32 @@ class Stream:
         """recv into several buffers, in order, without waiting."""
     def send(self, data: Buffer, timeout: float | None = None, flags: int = 0) -> int:
         """At least one byte unless the time-out strikes: BlockingIOError, TimeoutError, EPIPE."""
+    # bare ends
+    @property
+    def bare(self) -> bool:
+        """This end's bytes travel in the kernel socket, for whoever has its descriptor."""
+    @classmethod
+    def wrap(cls, segment: Segment, fd: int) -> Stream:
+        """An end that is bare from the start: a kernel socket whose peer has another segment.
+
+        It takes a slot of a segment of this process, for the words that processes share.
+        """
+    def go_bare(self) -> bytes | None:
+        """Make the descriptor an ordinary byte stream, for a process that is to get it.
+
+        The peer follows at its next call; this object goes on working, and its close() leaves the
+        socket to the other holders of the descriptor.
+
+        Returns:
+            None: done, or done before.  bytes: the peer is gone, nothing was changed, and these
+            are what it has sent and nobody has read: no socket can be made to hold them.
+
+        Raises:
+            OSError: EBUSY: the peer is stopped in the middle of a call (waited for a second), or
+                the socket cannot carry what stands in the rings; nothing was changed.  EINVAL: the
+                end carries messages.
+            Unattached: nobody has taken the offer.
+        """
     # urgent data
     def send_urgent(self, data: Buffer, timeout: float | None = None, flags: int = 0) -> int:
         """As send(); the last byte sent is urgent, and replaces the mark of an earlier one."""
@@ -274,11 +333,99 @@ def has_unannounced() -> bool:
 def unannounced() -> list[int]:
     """The descriptors of those rings: pollers must look at them."""
 
-def guard(original: Callable[..., Any], handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that calls `handler` if its first argument is a switched descriptor.
+def note_inherited(descriptors: Iterable[int]) -> None:
+    """Look whether one of these is a switched connection that another process has passed on.
 
-    All other calls go to `original`, at a cost of some nanoseconds.
+    If none is, and none is received later, nothing is looked at when sockets are made of them.
     """
+
+def guard(
+    original: Callable[..., Any],
+    handler: Callable[..., Any],
+    kind: str = "uses",
+    module: str = "os",
+) -> Callable[..., Any]:
+    """A function that calls `handler` where the switch is concerned, else `original`.
+
+    `kind` says when that is: "uses", "closes", "copies" or "copies onto" a descriptor, "asks" of
+    a file, "selects", "makes a poll".  `module` is what pickles find the function in.
+    """
+
+LISTENING: int
+NEW: int
+UNTOUCHED: int
+WATCHED: int
+SAN: int
+PLAIN: int
+TCP_ONLY: int
+
+def mark_of(fd: int) -> int:
+    """What is known of a descriptor: the flags above; for PLAIN role << 8, reason << 16, too."""
+
+def mark(fd: int, flags: int) -> None:
+    """Add flags to a descriptor's mark."""
+
+def unmark(fd: int, flags: int = 0xFFFFFFFF) -> None:
+    """Take flags, or all, from a descriptor's mark."""
+
+def mark_plain(fd: int, role: int, reason: int) -> None:
+    """A TCP connection from now on, with the numbers of its role and its reason."""
+
+def unmark_range(first: int, last: int) -> None:
+    """Forget the marks of a range of descriptors, the last not included."""
+
+def mark_callbacks(on_released: Callable[[int], None], on_reused: Callable[[int], None]) -> None:
+    """Functions that are told of recorded numbers: before they are closed, or found reused."""
+
+def publish_marks(high: Buffer | None, table: Buffer | None) -> None:
+    """Show plain connections to other processes: a word, and 8 bytes per descriptor."""
+
+def guarded_methods(
+    socket_class: type,
+    handlers: dict[str, Callable[..., Any]],
+    misses: dict[str, dict[Any, int]],
+    listeners: dict[int, Any],
+    plain_close: bool = False,
+) -> dict[str, Any]:
+    """Method descriptors for `socket.socket`: connect, accept, close and the rarer ones.
+
+    Args:
+        socket_class: It.
+        handlers: What is called where the switch is concerned, by name.
+        misses: "4" and "6": addresses as given to connect() that go straight to TCP, with until
+            when (milliseconds of the monotonic clock) << 16 | the number of the reason.
+        listeners: By descriptor; each has `san_fd` and `_waiting`.
+        plain_close: socket._real_close does nothing but close the socket.
+    """
+
+def fork_hooks(
+    before: Callable[[], None],
+    in_child: Callable[[], None],
+    containers: tuple[Sized, ...],
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """(before, after in child) for os.register_at_fork.
+
+    They call the functions given if one of the containers has members, there is a status page, or
+    there are other threads.
+    """
+
+def poll_state(
+    base: type,
+    connections: dict[int, Any],
+    listeners: dict[int, Any],
+    busy: tuple[set[int], ...],
+    special: set[int],
+    listening: set[int],
+) -> None:
+    """What the pollers' methods look at.
+
+    While a set of `busy` has members, all is Python's; so are always the epolls of `special`.
+    """
+
+def poll_methods(
+    kind: type, which: str, handlers: dict[str, Callable[..., Any]], watches: dict[int, Any]
+) -> dict[str, Any]:
+    """Method descriptors for select.epoll ("epoll") or the type of select.poll() ("poll")."""
 
 def before_fork() -> None:
     """Count one more holder of every end: the parent may close before the child has started."""
@@ -289,7 +436,7 @@ def socket_methods(
     on_unattached: Callable[[int], None],
     on_passing: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
+    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg, fileno.
 
     `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time:
     it moves the connection to TCP under the same descriptor, or raises.  `on_passing(ancillary)`

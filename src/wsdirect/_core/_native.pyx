@@ -8,7 +8,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EBUSY, EINVAL, EPROTO
+from libc.errno cimport EAGAIN, EBUSY, EINVAL, ENOBUFS, EPROTO
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
@@ -30,26 +30,36 @@ cdef extern from *:
     #define WSDPY_COUNT_OWNER(n) \
         do { WSD_COUNT(rdma_owner); WSD_COUNT_BY(rdma_owner_bytes, (n)); } while (0)
     #define WSDPY_FD(s) atomic_load_explicit(&(s)->fd, memory_order_relaxed)
-    #define WSDPY_SET_FD(s, v) atomic_store_explicit(&(s)->fd, (v), memory_order_relaxed)
     #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
     #define WSDPY_FIN(s) atomic_load_explicit(&(s)->in->fin, memory_order_acquire)
     #define WSDPY_WRITE_SHUT(s) atomic_load_explicit(&(s)->write_shut, memory_order_relaxed)
     #define WSDPY_UNANNOUNCED(s) atomic_load_explicit(&(s)->unannounced, memory_order_relaxed)
     #define WSDPY_UNANNOUNCED_NOW() atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed)
     #define WSDPY_GONE(s) atomic_load_explicit(&(s)->peer_gone, memory_order_relaxed)
-    #define WSDPY_MARKED(s) (atomic_load_explicit(&(s)->in->urgent, memory_order_relaxed) != 0)
+    #define WSDPY_DEAF(s) atomic_load_explicit(&(s)->out->deaf, memory_order_relaxed)
+    /* or: its peer has gone bare, and what makes the socket readable is the marker of that */
+    #define WSDPY_MARKED(s) (atomic_load_explicit(&(s)->in->urgent, memory_order_relaxed) != 0 || \
+                             atomic_load_explicit(&(s)->in->bare, memory_order_relaxed) != 0)
+    #define WSDPY_OWN_BARE(s) \
+        (atomic_load_explicit(&(s)->in->rx, memory_order_relaxed) == WSD_BARE)
+    /* as after wsd_stream_go_bare, but there never was a peer in this slot */
+    #define WSDPY_BE_BARE(s) \
+        (atomic_store_explicit(&(s)->in->rx, WSD_BARE, memory_order_relaxed), \
+         atomic_store_explicit(&(s)->out->bare, 1, memory_order_relaxed))
     """
     void WSDPY_SET_SPIN(uint64_t)
     wsd_counters *WSDPY_COUNTERS()
     void WSDPY_SET_COUNTERS(wsd_counters *)
     void WSDPY_COUNT_OWNER(uint64_t)
     int WSDPY_FD(wsd_stream *)
-    void WSDPY_SET_FD(wsd_stream *, int)
     bint WSDPY_CLOSED(wsd_stream *)
     uint32_t WSDPY_FIN(wsd_stream *)
     bint WSDPY_GONE(wsd_stream *)
+    bint WSDPY_DEAF(wsd_stream *)
     bint WSDPY_MARKED(wsd_stream *)
     bint WSDPY_WRITE_SHUT(wsd_stream *)
+    bint WSDPY_OWN_BARE(wsd_stream *)
+    void WSDPY_BE_BARE(wsd_stream *)
     bint WSDPY_UNANNOUNCED(wsd_stream *)
     uint32_t WSDPY_UNANNOUNCED_NOW()
 
@@ -66,6 +76,7 @@ cdef extern from "wsd_counters.h":
 
 cdef extern from "wsd_lock.h":
     void wsd_tid_reset()
+    void wsd_lock_before_fork()
 
 
 cdef extern from "wsd_segment.h":
@@ -83,6 +94,7 @@ cdef extern from "wsd_segment.h":
     wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
     int wsd_segment_take(wsd_segment *segment)
     uint32_t wsd_slot_generation(const wsd_slot *slot)
+    void wsd_slot_leave(wsd_slot *slot, unsigned side)
     uint32_t wsd_segment_in_use(const wsd_segment *segment)
 
 
@@ -106,6 +118,7 @@ cdef extern from "wsd_stream.h":
         wsd_segment *, uint32_t slot, uint32_t generation, int fd, wsd_stream **out)
     int wsd_stream_join(wsd_segment *, uint32_t slot, uint32_t generation, unsigned side, int fd,
                         wsd_stream **out)
+    void wsd_stream_set_fd(wsd_stream *, int fd)
     void wsd_stream_hold(wsd_stream *)
     void wsd_stream_release(wsd_stream *)
     unsigned wsd_stream_state(const wsd_stream *)
@@ -126,6 +139,14 @@ cdef extern from "wsd_stream.h":
     uint64_t wsd_stream_queued(wsd_stream *)
     void wsd_stream_arm(wsd_stream *, bint for_read, bint for_write)
     void wsd_stream_unarm(wsd_stream *)
+    void wsd_stream_watch(wsd_stream *, bint on)
+    void wsd_stream_rearm(wsd_stream *)
+    uint64_t wsd_stream_arrived(const wsd_stream *)
+    int wsd_stream_error(wsd_stream *, bint take)
+    bint wsd_stream_aborted(wsd_stream *)
+    void wsd_stream_note_place(wsd_stream *)
+    void wsd_stream_set_strict(wsd_stream *, bint on)
+    int wsd_stream_go_bare(wsd_stream *) nogil
     int wsd_stream_shutdown(wsd_stream *, int how)
     void wsd_stream_close(wsd_stream *, bint reset)
     void wsd_stream_forked(wsd_stream *)
@@ -197,8 +218,47 @@ cdef extern from "socketmethods.h":
     object wsdpy_socket_methods(object socket_type, object on_unattached, object on_passing)
 
 
+cdef extern from "received.h":
+    bint wsdpy_got_descriptors
+    bint wsdpy_is_ours(int fd)
+
+
 cdef extern from "guard.h":
-    object wsdpy_guard(object original, object handler)
+    object wsdpy_guard(object original, object handler, const char *kind, const char *module)
+
+
+cdef extern from "guardedmethods.h":
+    object wsdpy_guarded_methods(object socket_class, object handlers, object misses,
+                                 object listeners, bint plain_close)
+
+
+cdef extern from "forking.h":
+    object wsdpy_fork_hooks(object before, object in_child, object containers)
+
+
+cdef extern from "pollmethods.h":
+    int wsdpy_poll_state(object base, object connections, object listeners, object busy,
+                         object special, object listening) except -1
+    object wsdpy_poll_methods(object kind, const char *which, object handlers, object watches)
+
+
+cdef extern from "marks.h":
+    ctypedef struct wsdpy_plain:
+        pass
+    enum:
+        MARK_LISTENING
+        MARK_NEW
+        MARK_UNTOUCHED
+        MARK_WATCHED
+        MARK_SAN
+        MARK_PLAIN
+        MARK_TCP_ONLY
+    uint32_t wsdpy_mark_of(int fd)
+    void wsdpy_mark_set(int fd, uint32_t mark)
+    void wsdpy_mark_plain(int fd, uint32_t role, uint32_t reason)
+    void wsdpy_mark_wipe(int first, int last)
+    void wsdpy_mark_listeners(object on_released, object on_reused)
+    void wsdpy_mark_publish(uint32_t *high, wsdpy_plain *table, uint32_t entries)
 
 
 OFFERED = 1
@@ -414,12 +474,17 @@ cdef class Stream:
 
     @classmethod
     def join(cls, Segment segment not None, unsigned int slot, unsigned int generation,
-             unsigned int side, int fd):
-        """An end that another process handed over; it may close its own only after this."""
+             unsigned int side, int fd, bint shared=False):
+        """An end that another process handed over; it may close its own only after this.
+
+        `shared`: it called share() for us, and need not wait.
+        """
         cdef Stream self = Stream.__new__(Stream)
         cdef int rc = wsd_stream_join(segment._segment, slot, generation, side, fd, &self._stream)
         if rc < 0:
             raise_errno(rc)
+        if shared:  # two holds now: that one is over
+            wsd_slot_leave(wsd_segment_slot(segment._segment, slot), side)
         self.segment = segment
         self.slot = slot
         return self
@@ -438,7 +503,7 @@ cdef class Stream:
 
     @fd.setter
     def fd(self, int value):
-        WSDPY_SET_FD(self._stream, value)
+        wsd_stream_set_fd(self._stream, value)
 
     @property
     def side(self):
@@ -469,6 +534,11 @@ cdef class Stream:
         return WSDPY_FIN(self._stream) != 0 or WSDPY_GONE(self._stream)
 
     @property
+    def peer_deaf(self):
+        """The peer was shut down for receiving: what it has is all that it will have."""
+        return bool(WSDPY_DEAF(self._stream))
+
+    @property
     def write_ended(self):
         """This end was shut down for sending."""
         return bool(WSDPY_WRITE_SHUT(self._stream))
@@ -479,7 +549,7 @@ cdef class Stream:
 
     @strict.setter
     def strict(self, bint value):
-        self._stream.strict = value
+        wsd_stream_set_strict(self._stream, value)
 
     @property
     def offer_deadline(self):
@@ -491,6 +561,10 @@ cdef class Stream:
     def share(self):
         """Before a fork: count one more holder of this end, the child."""
         wsd_stream_forked(self._stream)
+
+    def unshare(self):
+        """Take back a share() that nobody has used."""
+        wsd_slot_leave(wsd_segment_slot(self.segment._segment, self.slot), self._stream.side)
 
     def limit(self, uint64_t size):
         """Let at most `size` bytes stand unread, as a program that sets SO_SNDBUF expects."""
@@ -531,6 +605,28 @@ cdef class Stream:
     def unarm(self):
         """For one who polls readable(): no bell for new data until the next arm() or wait."""
         wsd_stream_unarm(self._stream)
+
+    def watch(self, bint on):
+        """A poller begins, or ends, to wait for data: meanwhile no blocking recv hides them."""
+        wsd_stream_watch(self._stream, on)
+
+    def rearm(self):
+        """For an edge-triggered poller: ring for new data though older ones are unread."""
+        wsd_stream_rearm(self._stream)
+
+    @property
+    def arrived(self):
+        """Bytes that have come so far, read or not."""
+        return wsd_stream_arrived(self._stream)
+
+    @property
+    def aborted(self):
+        """TCP's socket would be closed: reset, or a send after the peer's close was answered."""
+        return bool(wsd_stream_aborted(self._stream))
+
+    def error(self, bint take=False):
+        """What SO_ERROR says on TCP: ECONNRESET, EPIPE or 0; `take`: told from now on."""
+        return wsd_stream_error(self._stream, take)
 
     cdef bint _wait(self, bint for_read, uint64_t deadline) except -1:
         cdef int r
@@ -594,6 +690,65 @@ cdef class Stream:
         """recv into several buffers, in order, without waiting."""
         cdef _Buffers held = _Buffers(buffers, PyBUF_WRITABLE)
         return self._move(True, held.iov, held.count, 0, flags)
+
+    # -- bare ends -----------------------------------------------------------------------------
+
+    @property
+    def bare(self):
+        """This end's bytes travel in the kernel socket, for whoever has its descriptor."""
+        return bool(WSDPY_OWN_BARE(self._stream))
+
+    @classmethod
+    def wrap(cls, Segment segment not None, int fd):
+        """An end that is bare from the start: a kernel socket whose peer has another segment.
+
+        It takes a slot of a segment of this process, for the words that processes share.
+        """
+        cdef Stream self = Stream.__new__(Stream)
+        cdef wsd_stream *other = NULL
+        cdef int slot = wsd_segment_take(segment._segment)
+        if slot < 0:
+            raise_errno(-ENOBUFS)
+        cdef uint32_t generation = wsd_slot_generation(wsd_segment_slot(segment._segment, slot))
+        cdef int rc = wsd_stream_offer(segment._segment, slot, fd, WSD_FOREVER, &self._stream)
+        if rc == 0:
+            rc = wsd_stream_attach(segment._segment, slot, generation, -1, &other)
+        if rc < 0:
+            raise_errno(rc)
+        WSDPY_BE_BARE(self._stream)
+        wsd_stream_release(other)
+        self.segment = segment
+        self.slot = slot
+        return self
+
+    def go_bare(self):
+        """Make the descriptor an ordinary byte stream, for a process that is to get it.
+
+        None: it is one now.  bytes: the peer is gone, and these it has sent are left to read, which
+        no socket can be made to hold any more.  OSError(EBUSY): the
+        peer is stopped in the middle of a call, or the socket cannot carry what stands in the
+        rings, and nothing has changed; EINVAL: it carries messages.  Unattached: nobody has taken
+        the offer.
+        """
+        cdef wsd_stream *stream = self._stream
+        cdef int rc
+        wsd_stream_hold(stream)
+        with nogil:
+            rc = wsd_stream_go_bare(stream)
+        wsd_stream_release(stream)
+        if rc == 0:
+            return None
+        if rc == -WSD_EUNATTACHED:
+            raise Unattached("nobody has attached to the offer")
+        if rc < 0:
+            raise_errno(rc)
+        left = []
+        try:
+            while piece := self.recv(65536, 0):
+                left.append(piece)
+        except OSError:  # reset, which comes after the bytes
+            pass
+        return b"".join(left)
 
     # -- urgent data ---------------------------------------------------------------------------
 
@@ -874,16 +1029,21 @@ cdef Py_buffer counters_view
 def before_fork():
     """Count one more holder of every end: the parent may close before the child has started."""
     cdef Stream stream
-    for stream in bound.values():
+    if bound:
+        wsd_lock_before_fork()
+    for stream in set(bound.values()):  # once, however many descriptors stand for it
         wsd_stream_forked(stream._stream)
 
 
 def after_fork_child():
+    cdef Stream stream
     wsd_tid_reset()
+    for stream in bound.values():
+        wsd_stream_note_place(stream._stream)
 
 
 def socket_methods(socket_type, on_unattached, on_passing=None):
-    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg.
+    """Method descriptors for `socket.socket`: recv, recv_into, send, sendall, sendmsg, fileno.
 
     `on_unattached(fd)` is called when a wait finds that nobody attached to the offer in time: it
     moves the connection to TCP under the same descriptor, or raises.  `on_passing(ancillary)` is
@@ -892,12 +1052,106 @@ def socket_methods(socket_type, on_unattached, on_passing=None):
     return wsdpy_socket_methods(socket_type, on_unattached, on_passing)
 
 
-def guard(original, handler):
-    """A function that calls `handler` for switched descriptors (first argument), else `original`.
+def note_inherited(descriptors):
+    """Look whether one of these is a switched connection that another process has passed on.
 
-    Made for functions of os that take a descriptor first: it costs them some nanoseconds.
+    If none is, and none is received later, nothing is looked at when sockets are made of them.
     """
-    return wsdpy_guard(original, handler)
+    global wsdpy_got_descriptors
+    if any(wsdpy_is_ours(fd) for fd in descriptors):
+        wsdpy_got_descriptors = True
+
+
+def guard(original, handler, kind="uses", module="os"):
+    """A function that calls `handler` where the switch is concerned, else `original`.
+
+    `kind` says when that is, see guard.c; `module` is what pickles find the function in.  Made for
+    functions that take a descriptor first: it costs them some nanoseconds.
+    """
+    return wsdpy_guard(original, handler, kind.encode(), module.encode())
+
+
+# -- what is known of descriptors, see marks.h -----------------------------------------------------
+
+LISTENING = MARK_LISTENING
+NEW = MARK_NEW
+UNTOUCHED = MARK_UNTOUCHED
+WATCHED = MARK_WATCHED
+SAN = MARK_SAN
+PLAIN = MARK_PLAIN
+TCP_ONLY = MARK_TCP_ONLY
+
+
+def mark_of(int fd):
+    """The mark of a descriptor: the flags above, for PLAIN role << 8 and reason << 16, too."""
+    return wsdpy_mark_of(fd)
+
+
+def mark(int fd, uint32_t flags):
+    """Add flags to a descriptor's mark."""
+    wsdpy_mark_set(fd, wsdpy_mark_of(fd) | flags)
+
+
+def unmark(int fd, uint32_t flags=0xffffffff):
+    """Take flags, or all, from a descriptor's mark."""
+    wsdpy_mark_set(fd, wsdpy_mark_of(fd) & ~flags)
+
+
+def mark_plain(int fd, unsigned int role, unsigned int reason):
+    """A TCP connection from now on, with the numbers of its role and its reason."""
+    wsdpy_mark_plain(fd, role, reason)
+
+
+def unmark_range(int first, int last):
+    """Forget the marks of a range of descriptors, the last not included."""
+    wsdpy_mark_wipe(first, last)
+
+
+def mark_callbacks(on_released, on_reused):
+    """Functions that are told of recorded numbers: before they are closed, or found reused."""
+    wsdpy_mark_listeners(on_released, on_reused)
+
+
+def publish_marks(high, table):
+    """Show plain connections to other processes: writable buffers of 4 and 8 bytes per descriptor.
+
+    None, None: to nobody.
+    """
+    cdef Py_buffer word, entries
+    if table is None:
+        wsdpy_mark_publish(NULL, NULL, 0)
+        return
+    PyObject_GetBuffer(high, &word, PyBUF_WRITABLE)
+    PyObject_GetBuffer(table, &entries, PyBUF_WRITABLE)
+    if word.len < 4 or <uintptr_t>word.buf % 4 or <uintptr_t>entries.buf % 4:
+        PyBuffer_Release(&word)
+        PyBuffer_Release(&entries)
+        raise ValueError("marks need aligned words")
+    # the buffers stay exported for good: see count_process_into()
+    wsdpy_mark_publish(<uint32_t *>word.buf, <wsdpy_plain *>entries.buf, entries.len // 8)
+
+
+def guarded_methods(socket_class, handlers, misses, listeners, plain_close=False):
+    """Method descriptors for `socket.socket`: connect, accept, close and the rarer ones.
+
+    See guardedmethods.h.
+    """
+    return wsdpy_guarded_methods(socket_class, handlers, misses, listeners, plain_close)
+
+
+def fork_hooks(before, in_child, containers):
+    """(before, after in child) for os.register_at_fork: nothing happens while nothing is there."""
+    return wsdpy_fork_hooks(before, in_child, containers)
+
+
+def poll_state(base, connections, listeners, busy, special, listening):
+    """What the pollers' methods look at: see pollmethods.h."""
+    wsdpy_poll_state(base, connections, listeners, busy, special, listening)
+
+
+def poll_methods(kind, which, handlers, watches):
+    """Method descriptors for select.epoll ("epoll") or the type of select.poll() ("poll")."""
+    return wsdpy_poll_methods(kind, which.encode(), handlers, watches)
 
 
 def set_spin_limit(object microseconds):
@@ -907,7 +1161,7 @@ def set_spin_limit(object microseconds):
 
 COUNTER_NAMES = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks", "takeovers",
                  "rdma_shared", "rdma_direct", "rdma_owner", "rdma_shared_bytes",
-                 "rdma_direct_bytes", "rdma_owner_bytes")
+                 "rdma_direct_bytes", "rdma_owner_bytes", "bare")
 
 
 def process_counters():

@@ -1,4 +1,4 @@
-/* recv, recv_into, send, sendall and sendmsg for socket.socket.
+/* recv, recv_into, send, sendall, sendmsg and fileno for socket.socket.
  *
  * They look the descriptor up in the fd table; a socket that is not switched goes straight to the
  * method of _socket.socket, called through its C pointer: METH_FASTCALL in, one tuple, and out, which
@@ -20,10 +20,10 @@ typedef struct {
     PyMethodDef *method;
 } original;
 
-enum { RECV, RECV_INTO, SEND, SENDALL, SENDMSG, METHODS };
+enum { RECV, RECV_INTO, SEND, SENDALL, SENDMSG, FILENO, METHODS };
 static original originals[METHODS] = {
     {"recv", NULL, NULL}, {"recv_into", NULL, NULL}, {"send", NULL, NULL},
-    {"sendall", NULL, NULL}, {"sendmsg", NULL, NULL},
+    {"sendall", NULL, NULL}, {"sendmsg", NULL, NULL}, {"fileno", NULL, NULL},
 };
 static PyObject *unattached_callback;
 static PyObject *passing_callback;
@@ -33,6 +33,8 @@ static PyObject *call_original(int which, PyObject *self, PyObject *const *args,
     const original *o = &originals[which];
     int flags = o->method ? o->method->ml_flags : 0;
     bool plain = kwnames == NULL || PyTuple_GET_SIZE(kwnames) == 0;
+    if (flags == METH_NOARGS && plain && n == 0)
+        return o->method->ml_meth(self, NULL);
     if (plain && (flags == METH_VARARGS || flags == (METH_VARARGS | METH_KEYWORDS))) {
         PyObject *tuple = PyTuple_New(n);
         if (!tuple)
@@ -61,20 +63,12 @@ static PyObject *call_original(int which, PyObject *self, PyObject *const *args,
 
 /* ---- what a socket object knows ------------------------------------------------------------- */
 
-/* The head of _socket's PySocketSockObject, the same on 3.11-3.14 but documented nowhere: probed with
- * a socket of known values before it is relied upon. */
-typedef struct {
-    PyObject_HEAD
-    int fd, family, type, proto;
-    void *errorhandler;
-    int64_t timeout_ns;
-} socket_head;
-
-static bool layout_is_known;
+bool wsdpy_layout_is_known;
+static PyObject *base_fileno; /* _socket.socket's own: socket.socket's may be a graft */
 
 static int fd_slowly(PyObject *self)
 {
-    PyObject *number = PyObject_CallMethod(self, "fileno", NULL);
+    PyObject *number = base_fileno ? PyObject_CallOneArg(base_fileno, self) : NULL;
     long fd = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     if (PyErr_Occurred())
@@ -84,7 +78,12 @@ static int fd_slowly(PyObject *self)
 
 static inline int fd_of(PyObject *self)
 {
-    return layout_is_known ? ((socket_head *)self)->fd : fd_slowly(self);
+    return wsdpy_layout_is_known ? ((wsdpy_socket_head *)self)->fd : fd_slowly(self);
+}
+
+int wsdpy_socket_fd(PyObject *self)
+{
+    return fd_of(self);
 }
 
 /* As the format unit "i" of the originals; -1 with an exception set on failure. */
@@ -102,8 +101,8 @@ static int int_of(PyObject *number)
 /* Nanoseconds; negative: blocking.  -2 with an exception set on failure. */
 static int64_t timeout_of(PyObject *self)
 {
-    if (layout_is_known)
-        return ((socket_head *)self)->timeout_ns;
+    if (wsdpy_layout_is_known)
+        return ((wsdpy_socket_head *)self)->timeout_ns;
     PyObject *value = PyObject_CallMethod(self, "gettimeout", NULL);
     if (!value)
         return -2;
@@ -119,9 +118,9 @@ static bool probe_layout(PyTypeObject *socket_type)
     PyObject *probe = PyObject_CallFunction((PyObject *)socket_type, "ii", AF_UNIX, SOCK_STREAM);
     PyObject *set = probe ? PyObject_CallMethod(probe, "settimeout", "d", 1.25) : NULL;
     bool known = false;
-    if (set && Py_TYPE(probe)->tp_basicsize >= (Py_ssize_t)sizeof(socket_head)) {
-        layout_is_known = false;
-        const socket_head *head = (const socket_head *)probe;
+    if (set && Py_TYPE(probe)->tp_basicsize >= (Py_ssize_t)sizeof(wsdpy_socket_head)) {
+        wsdpy_layout_is_known = false;
+        const wsdpy_socket_head *head = (const wsdpy_socket_head *)probe;
         known = head->fd >= 0 && head->fd == fd_slowly(probe) && head->family == AF_UNIX &&
                 head->type == SOCK_STREAM && head->timeout_ns == 1250000000;
     }
@@ -585,11 +584,28 @@ static int let_pass(PyObject *ancillary)
     return checked ? 0 : -1;
 }
 
+/* Ancillary data that can be gone through only once. */
+static PyObject *sendmsg_listed(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    PyObject *stack[4] = {NULL};
+    PyObject *list = n <= 4 ? PySequence_List(args[1]) : NULL;
+    if (!list) {
+        PyErr_Clear();
+        return call_original(SENDMSG, self, args, n, NULL); /* raises the TypeError */
+    }
+    memcpy(stack, args, (size_t)n * sizeof *stack);
+    stack[1] = list;
+    PyObject *result = let_pass(list) < 0 ? NULL : call_original(SENDMSG, self, stack, n, NULL);
+    Py_DECREF(list);
+    return result;
+}
+
 static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     wsd_stream *stream = stream_of(self);
-    if (!stream && n > 1 && (PyList_CheckExact(args[1]) || PyTuple_CheckExact(args[1])) &&
-        PySequence_Fast_GET_SIZE(args[1]) > 0 && let_pass(args[1]) < 0)
+    if (!stream && n > 1 && !(PyList_CheckExact(args[1]) || PyTuple_CheckExact(args[1])))
+        return sendmsg_listed(self, args, n);
+    if (!stream && n > 1 && PySequence_Fast_GET_SIZE(args[1]) > 0 && let_pass(args[1]) < 0)
         return NULL;
     if (WSD_LIKELY(!stream) || n < 1 || n > 4)
         return call_original(SENDMSG, self, args, n, NULL);
@@ -607,6 +623,60 @@ static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
     return moved ? call_original(SENDMSG, self, args, n, NULL) : result;
 }
 
+/* ---- the number ------------------------------------------------------------------------------ */
+
+/* Modules that ask for the number and use it only by what is grafted. */
+static bool is_harmless(PyObject *module)
+{
+    static const char *const names[] = {"selectors", "socket", "socketserver", "ssl", "subprocess"};
+    static const char *const packages[] = {"asyncio.", "multiprocessing.", "wsdirect."};
+    const char *name = module && PyUnicode_Check(module) ? PyUnicode_AsUTF8(module) : NULL;
+    if (!name) {
+        PyErr_Clear();
+        return false;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof packages / sizeof *packages; i++)
+        if (strncmp(name, packages[i], strlen(packages[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Whose code asks: that of the innermost frame which does not itself answer a fileno(). */
+static bool asked_harmlessly(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    bool passes_on = true;
+    while (frame && passes_on) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        passes_on = PyUnicode_CompareWithASCIIString(code->co_name, "fileno") == 0;
+        Py_DECREF(code);
+        if (passes_on)
+            Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    if (!frame)
+        return false;
+    PyObject *globals = PyFrame_GetGlobals(frame);
+    bool harmless = is_harmless(PyDict_GetItemString(globals, "__name__"));
+    Py_DECREF(globals);
+    Py_DECREF(frame);
+    return harmless;
+}
+
+/* Code outside Python may poll this number, and sees the bell only: from now on it is always true. */
+static PyObject *method_fileno(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    wsd_stream *stream = stream_of(self);
+    if (WSD_UNLIKELY(stream != NULL) && !stream->strict && !asked_harmlessly()) {
+        wsd_stream_hold(stream);
+        wsd_stream_set_strict(stream, true);
+        wsd_stream_release(stream);
+    }
+    return call_original(FILENO, self, NULL, 0, NULL);
+}
+
 /* ---- handing them out ----------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -615,6 +685,7 @@ static PyMethodDef methods[] = {
     {"send", (PyCFunction)(void (*)(void))method_send, METH_FASTCALL, NULL},
     {"sendall", (PyCFunction)(void (*)(void))method_sendall, METH_FASTCALL, NULL},
     {"sendmsg", (PyCFunction)(void (*)(void))method_sendmsg, METH_FASTCALL, NULL},
+    {"fileno", method_fileno, METH_NOARGS, NULL},
 };
 
 PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached, PyObject *on_passing)
@@ -643,7 +714,11 @@ PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached, 
         }
         Py_DECREF(graft);
     }
-    layout_is_known = probe_layout(socket_type);
+    PyObject *fileno = PyObject_GetAttrString(base, "fileno");
+    if (!fileno)
+        goto failed;
+    Py_XSETREF(base_fileno, fileno);
+    wsdpy_layout_is_known = probe_layout(socket_type);
     Py_INCREF(on_unattached);
     Py_XSETREF(unattached_callback, on_unattached);
     Py_INCREF(on_passing);
