@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
@@ -34,6 +36,9 @@ def disable() -> None:
 
 def is_switched(sock: socket.socket) -> bool:
     """Whether this connected socket bypasses TCP at this moment."""
+    found = _info_of_loop(sock)
+    if found is not None:
+        return bool(found["path"] != "tcp")
     from wsdirect.front import enable as front
 
     return front.is_switched(sock)
@@ -41,14 +46,31 @@ def is_switched(sock: socket.socket) -> bool:
 
 def info(sock: socket.socket) -> dict[str, Any]:
     """What is known about a socket: its path, the reason for it, the provider, the peer."""
+    found = _info_of_loop(sock)
+    if found is not None:
+        return found
     from wsdirect.front import enable as front
 
     return front.info(sock)
 
 
-def __getattr__(name: str) -> str:
+def _info_of_loop(sock: Any) -> dict[str, Any] | None:
+    """The same for a socket of SanEventLoop, or of its transports; None if it is none."""
+    sockets = sys.modules.get("wsdirect.aio.sockets")
+    sock = getattr(sock, "_sock", sock)
+    if sockets is None or not isinstance(sock, sockets.SanSocket):
+        return None
+    found: dict[str, Any] = sock.wsdirect_info()
+    return found
+
+
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         from wsdirect._version import __version__
 
         return __version__
+    if name in ("SanEventLoop", "SanEventLoopPolicy"):
+        from wsdirect import aio
+
+        return getattr(aio, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

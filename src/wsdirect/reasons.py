@@ -139,12 +139,23 @@ BY_SESSION = Reason(
     21, "session",
     "The connection bypasses TCP by the switch's session protocol, over messages and RDMA.",
 )
+PASSED_ON = Reason(
+    22, "passed-on",
+    "The connection went to another process, and goes on through a plain kernel socket.",
+    "Programs under wsdirect keep the fast path if the socket is inherited by fork or pickled.",
+)
+UNHOOKED_CONNECT = Reason(
+    23, "unhooked-connect",
+    "The connection was made by a library with network code of its own, such as libpq or gRPC.",
+    "Use a library that goes through Python's sockets, or leave it on TCP.",
+)
 
 ALL: tuple[Reason, ...] = (
     SWITCHED, NO_LISTENER, NOT_ACCEPTING_YET, REMOTE_PEER, FOREIGN_UID, EXCLUDED, SWITCHED_OFF,
     BACKLOG_FULL, NO_CORE, UNSUPPORTED_OPTION, OFFER_EXPIRED, REFUSED_BY_PEER, OUT_OF_SLOTS,
     PEER_NOT_SWITCHED, UNHOOKED_ACCEPT, BELL_UNTRUE, PROVIDER_FAILED, TLS_NOT_SUPPORTED,
-    GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE, BY_SESSION,
+    GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE, BY_SESSION, PASSED_ON,
+    UNHOOKED_CONNECT,
 )
 # fmt: on
 

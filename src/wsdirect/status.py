@@ -4,6 +4,9 @@ A page is a sealed memfd named `wsdirect-status`, found by other processes throu
 It has a header with counters of the whole process and one row for each open connection.  The
 process itself writes its page and never reads another's; the tools read and never write.
 
+Connections that stay on TCP have no row, as that would cost more than they can afford: the core
+writes their reason into an array by descriptor, and the reader asks the kernel for the rest.
+
 Each row carries a sequence number which is odd while the row is being written, so that readers
 need no lock.  The two byte counters of a row stand apart from that: the compiled core adds to
 them directly.  The memory is sparse: rows never used take no space.
@@ -21,25 +24,31 @@ from _thread import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = [
-    "PATHS", "PROCESS_COUNTERS", "ROLES", "Page", "Row", "Snapshot", "page", "read_all",
-    "read_process",
+    "PATHS", "PROCESS_COUNTERS", "ROLES", "Page", "Row", "Snapshot", "page", "process_name",
+    "read_all", "read_process",
 ]  # fmt: skip
 
 NAME = "wsdirect-status"
 MAGIC = b"WSDSTAT\0"
-VERSION = 1
+VERSION = 2
 ROWS = 16384
 ROW_SIZE = 256
 HEADER_SIZE = 4096
-SIZE = HEADER_SIZE + ROWS * ROW_SIZE
+# TCP connections, one small entry for each descriptor: mark, time (milliseconds)
+PLAINS = 65536
+PLAIN_SIZE = 8
+PLAINS_AT = HEADER_SIZE + ROWS * ROW_SIZE
+SIZE = PLAINS_AT + PLAINS * PLAIN_SIZE
 
 # magic, version, header size, row size, rows, pid, high-water mark of rows, start time
 HEADER = struct.Struct("=8sIIIIiIq")
 HIGH_WATER_AT = 28
+PLAIN_HIGH_AT = 40  # one more than the highest descriptor with an entry
+UNSEEN_AT = 64  # a reason's number, see Page.explain_unseen
 COUNTERS_AT = 128
 COUNTERS_SIZE = 16 * 8
 PROCESS_COUNTERS = (
@@ -57,6 +66,7 @@ PROCESS_COUNTERS = (
     "rdma_shared_bytes",
     "rdma_direct_bytes",
     "rdma_owner_bytes",
+    "bare",
 )
 """Names of the process counters in their order; the others of the sixteen are free."""
 
@@ -78,6 +88,9 @@ HIGH_DESCRIPTOR = 900
 # Native, as each is one store then.
 _WORD = struct.Struct("@I")
 _TRAFFIC = struct.Struct("@QQ")
+_PLAIN = struct.Struct("=II")
+PLAIN = 32  # MARK_PLAIN of marks.h; above it the role << 8 and the reason << 16
+_TCP_LISTEN = "0A"
 
 
 # ---- writing -------------------------------------------------------------------------------
@@ -97,6 +110,9 @@ class Page:
         self._failed = False
         self._retired: list[mmap.mmap] = []
         self._making = RLock()
+        self._unseen = 0
+        self.attach: Callable[[], None] | None = None
+        """Called when there is a page, and again when a forked child has its own."""
         self._reset()
 
     def _reset(self) -> None:
@@ -112,9 +128,17 @@ class Page:
     @property
     def counters(self) -> memoryview:
         """The sixteen process counters (native uint64, 128 writable bytes)."""
-        if not self._make():
+        if not self.make():
             return memoryview(bytearray(COUNTERS_SIZE))
         return self._view[COUNTERS_AT : COUNTERS_AT + COUNTERS_SIZE]
+
+    @property
+    def plains(self) -> tuple[memoryview, memoryview] | tuple[None, None]:
+        """Where the core tells of TCP connections: the high-water mark, and the array."""
+        if not self.make():
+            return None, None
+        high = self._view[PLAIN_HIGH_AT : PLAIN_HIGH_AT + 4]
+        return high, self._view[PLAINS_AT : PLAINS_AT + PLAINS * PLAIN_SIZE]
 
     def traffic(self, index: int) -> memoryview:
         """Bytes sent and received of a row: two native uint64, 16 writable bytes.
@@ -144,7 +168,7 @@ class Page:
         `role` is one of ROLES, `path` one of PATHS (a name that is not counts as "san"), `reason`
         the number of a reason, `local` and `peer` addresses as sockets have them.
         """
-        if not self._make():
+        if not self.make():
             return -1
         try:
             index = self._free.pop()
@@ -183,6 +207,16 @@ class Page:
             self._view[_row_at(index) + BODY_AT] = 0  # "in use"; one byte needs no sequence
             self._free.append(index)
 
+    def forget_row(self, index: int) -> None:
+        """In a new child: the row is the parent's alone, and stays as it is on its page."""
+        self._open.pop(index, None)
+
+    def explain_unseen(self, reason: int) -> None:
+        """The number of the reason why TCP connections of this process have no rows; 0: none."""
+        self._unseen = reason
+        if self.make():
+            self._word(UNSEEN_AT, reason)
+
     def after_fork_child(self) -> list[int]:
         """Take a page of one's own in a new child; returns the rows that connections still have.
 
@@ -201,7 +235,7 @@ class Page:
         inherited = self._open
         self._map, self._view, self._fd = None, memoryview(bytearray(0)), -1
         self._reset()
-        if not inherited or not self._make():
+        if not inherited or not self.make():
             return []
         highest = max(inherited)
         self._fresh = iter(range(highest + 1, ROWS))
@@ -212,12 +246,15 @@ class Page:
             self._write(index, fields)
         return sorted(inherited)
 
-    def _make(self) -> bool:
+    def make(self) -> bool:
+        """See that there is a page; whether there is."""
         if self._map is None and not self._failed:
             with self._making:
                 try:
                     if self._map is None:
                         self._create()
+                        if self.attach is not None:
+                            self.attach()
                 except (OSError, ValueError, AttributeError):
                     self._failed = True
         return self._map is not None
@@ -243,6 +280,7 @@ class Page:
             MAGIC, VERSION, HEADER_SIZE, ROW_SIZE, ROWS, os.getpid(), 0, time.monotonic_ns()
         )
         view[8 : HEADER.size] = header[8:]
+        _WORD.pack_into(view, UNSEEN_AT, self._unseen)
         view[:8] = MAGIC  # last: from here on readers take it for a page
         self._map, self._view, self._fd = made, view, fd
 
@@ -353,18 +391,28 @@ class Row:
 
 
 class Snapshot:
-    """A page as it was read: `pid`, `name` (the process's), `since`, `counters` and `rows`."""
+    """A page as it was read: `pid`, `name` (the process's), `since`, `counters` and `rows`.
 
-    __slots__ = ("counters", "name", "pid", "rows", "since")
+    `unseen` is the number of the reason why connections have no rows; 0: the page does not say.
+    """
+
+    __slots__ = ("counters", "name", "pid", "rows", "since", "unseen")
 
     def __init__(
-        self, pid: int, name: str, since: int, counters: dict[str, int], rows: list[Row]
+        self,
+        pid: int,
+        name: str,
+        since: int,
+        counters: dict[str, int],
+        rows: list[Row],
+        unseen: int = 0,
     ) -> None:
         self.pid = pid
         self.name = name
         self.since = since
         self.counters = counters
         self.rows = rows
+        self.unseen = unseen
 
     def __repr__(self) -> str:
         return f"Snapshot(pid={self.pid}, name={self.name!r}, rows={len(self.rows)})"
@@ -432,8 +480,16 @@ def _read_page(fd: int, pid: int) -> Snapshot | None:
     high = min(high, ROWS)
     for first in range(0, high, 64):
         rows += _read_rows(fd, first, min(64, high - first))
+    if _WORD.unpack_from(head, PLAIN_HIGH_AT)[0]:
+        high = min(_WORD.unpack_from(head, PLAIN_HIGH_AT)[0], PLAINS)
+        rows += _plain_rows(pid, os.pread(fd, high * PLAIN_SIZE, PLAINS_AT))
     return Snapshot(
-        pid, _process_name(pid), since, dict(zip(PROCESS_COUNTERS, values, strict=True)), rows
+        pid,
+        process_name(pid),
+        since,
+        dict(zip(PROCESS_COUNTERS, values, strict=True)),
+        rows,
+        _WORD.unpack_from(head, UNSEEN_AT)[0],
     )
 
 
@@ -478,6 +534,70 @@ def _read_row(data: bytes, index: int) -> Row | None:
     return row
 
 
+def _plain_rows(pid: int, data: bytes) -> list[Row]:
+    """The TCP connections of a process: what it says of them, and where the kernel says they go.
+
+    A descriptor that is something else by now, closed by code that the switch does not see, is no
+    TCP socket in the kernel's tables, or one that has another peer: its reason may be stale then.
+    """
+    marks = {
+        fd: (mark, since)
+        for fd, (mark, since) in enumerate(_PLAIN.iter_unpack(data[: len(data) & -PLAIN_SIZE]))
+        if mark & PLAIN and (mark >> 8 & 0xFF) < len(ROLES)
+    }
+    inodes: dict[str, int] = {}
+    for fd in marks:
+        try:
+            link = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+        if link.startswith("socket:["):
+            inodes[link[8:-1]] = fd
+    if not inodes:
+        return []
+    now = time.monotonic_ns()
+    rows = []
+    for inode, (local, peer) in _tcp_sockets(pid, inodes).items():
+        fd = inodes[inode]
+        mark, since = marks[fd]
+        row = Row()
+        row.index, row.fd, row.family = -1, fd, 6 if ":" in local[0] else 4
+        row.path, row.role, row.reason = "tcp", ROLES[mark >> 8 & 0xFF], mark >> 16
+        row.provider, row.peer_pid, row.tx, row.rx = "", 0, 0, 0
+        row.local, row.peer = local, peer
+        row.since = now - (now // 1_000_000 - since) % (1 << 32) * 1_000_000
+        rows.append(row)
+    return sorted(rows, key=lambda row: row.fd)
+
+
+def _tcp_sockets(
+    pid: int, inodes: dict[str, int]
+) -> dict[str, tuple[tuple[str, int], tuple[str, int]]]:
+    """Addresses of TCP sockets that have a peer, by inode, as the process's namespace has them."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as table:
+                next(table, None)
+                for line in table:
+                    fields = line.split(None, 10)
+                    if len(fields) > 9 and fields[9] in inodes and fields[3] != _TCP_LISTEN:
+                        found[fields[9]] = _kernel_address(fields[1]), _kernel_address(fields[2])
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _kernel_address(text: str) -> tuple[str, int]:
+    """An address of /proc/net/tcp: 32-bit words in the host's order, and the port."""
+    host, _, port = text.partition(":")
+    raw = bytes.fromhex(host)
+    words = struct.unpack(f">{len(raw) // 4}I", raw)
+    raw = struct.pack(f"={len(words)}I", *words)
+    shown = inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)
+    return shown.removeprefix("::ffff:") if "." in shown else shown, int(port, 16)
+
+
 def _unpack_address(family: int, host: bytes, port: int) -> tuple[str, int] | None:
     if family == 0 or (port == 0 and not any(host)):
         return None
@@ -498,7 +618,8 @@ def _inner_pids(pid: int) -> list[int]:
     return []
 
 
-def _process_name(pid: int) -> str:
+def process_name(pid: int) -> str:
+    """What the process calls itself, fit to print; "?" if it is gone."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
             text = file.read().decode(errors="replace").rstrip("\n")

@@ -1,4 +1,4 @@
-"""What cannot be done with the descriptor of a switched connection fails clearly, and at once."""
+"""Descriptors of switched connections among others in one message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import contextlib, errno, os, socket
+import contextlib, os, socket
 server = socket.create_server(("127.0.0.1", 0))
 server.settimeout(0.01)
 with contextlib.suppress(TimeoutError):
@@ -20,16 +20,19 @@ socket.send_fds(left, [b"x"], [writer])
 fds = socket.recv_fds(right, 10, 4)[1]
 os.write(fds[0], b"a pipe may be passed")
 print(os.read(reader, 100).decode())
-try:
-    socket.send_fds(left, [b"x"], [writer, accepted.fileno()])
-except OSError as error:
-    print(error.errno == errno.EOPNOTSUPP)
-client.sendall(b"and the connection goes on")
+client.sendall(b"so may a connection,")
+socket.send_fds(left, [b"x"], [writer, accepted.fileno(), client.fileno()])
+fds = socket.recv_fds(right, 10, 4)[1]
+os.write(fds[0], b"with others")
+print(os.read(reader, 100).decode())
+copies = [socket.socket(fileno=fd) for fd in fds[1:]]
+print(copies[0].recv(100).decode())
+copies[1].sendall(b"and both ends of it")
 print(accepted.recv(100).decode())
 """
 
 
-def test_a_switched_connection_cannot_be_passed_on():
+def test_descriptors_in_a_message():
     done = subprocess.run(
         [sys.executable, "-m", "wsdirect", "run", "-c", PROGRAM],
         capture_output=True,
@@ -40,6 +43,7 @@ def test_a_switched_connection_cannot_be_passed_on():
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "a pipe may be passed",
-        "True",
-        "and the connection goes on",
+        "with others",
+        "so may a connection,",
+        "and both ends of it",
     ]

@@ -293,7 +293,7 @@ def test_a_page_of_another_version_or_process_is_not_read(page):
     page.open_row(fd=1, role="connect")
     assert status._read_page(page.fd, os.getppid()) is None
     with mmap.mmap(page.fd, status.SIZE) as raw:
-        raw[8:12] = struct.pack("=I", 2)
+        raw[8:12] = struct.pack("=I", status.VERSION + 1)
     assert read(page) is None
 
 

@@ -24,7 +24,8 @@ TRIGGER = "socket"
 
 MODULES = (
     TRIGGER, "select", "selectors", "ssl", "fcntl", "socketserver", "subprocess",
-    "multiprocessing.connection", "multiprocessing.reduction", "gevent.monkey", "uvloop",
+    "multiprocessing.connection", "multiprocessing.reduction", "gevent.monkey",
+    "eventlet.patcher", "uvloop", "OpenSSL.SSL",
 )  # fmt: skip
 """What is watched; the front's HOOKED_MODULES are those of them that it wants to hear of."""
 

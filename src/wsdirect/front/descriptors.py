@@ -5,14 +5,13 @@ multiprocessing's connections, CGI servers and others use a socket's descriptor 
 
 from __future__ import annotations
 
-import _socket
 import errno
 import os
-import struct
 
 from wsdirect._core import native
+from wsdirect.front import passing
 from wsdirect.front.processes import leave
-from wsdirect.front.sockets import released
+from wsdirect.front.sockets import released, reused
 from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections, plain
 
@@ -29,7 +28,6 @@ _os_dup = os.dup
 _os_dup2 = os.dup2
 _os_read = os.read
 _os_exit = os._exit
-RIGHTS = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 SENDFILE_CHUNK = 1 << 18  # bytes read from the file at a time
 
 
@@ -99,8 +97,7 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
 
 def close(fd: int) -> None:
     """os.close: ends what hangs on the descriptor."""
-    if fd in connections or fd in plain or fd in listeners.listening:
-        released(fd)
+    released(fd)
     _os_close(fd)
 
 
@@ -109,6 +106,8 @@ def closerange(fd_low: int, fd_high: int, /) -> None:
     for fd in [*connections, *plain, *listeners.listening]:
         if fd_low <= fd < fd_high:
             released(fd)
+    assert native is not None
+    native.unmark_range(fd_low, fd_high)
     _os_closerange(fd_low, fd_high)
 
 
@@ -121,21 +120,25 @@ def dup(fd: int, /) -> int:
 
 def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
     """os.dup2."""
-    if fd != fd2:
-        released(fd2)
+    if fd == fd2:
+        return _os_dup2(fd, fd2, inheritable)
+    os.get_inheritable(fd)  # OSError if there is no such descriptor: then fd2 stays what it is
+    if fd2 in passing.STANDARD and fd in connections:
+        passing.go_bare(fd)  # sys.stdin and C's stdio are there
+    released(fd2)
     made = _os_dup2(fd, fd2, inheritable)
-    if fd != fd2:
-        share(fd, made)
+    share(fd, made)
     return made
 
 
 def share(fd: int, made: int) -> None:
     """`made` is a new descriptor for what `fd` stands for."""
     known = connections.get(fd)
+    reused(made)
     if known is not None:
         known.bind(made)
     elif fd in listeners.listening:
-        listeners.listening.add(made)
+        listeners.begin(made)
 
 
 def socket_dup(original: Callable[[int], int]) -> Callable[[int], int]:
@@ -146,38 +149,66 @@ def socket_dup(original: Callable[[int], int]) -> Callable[[int], int]:
         share(fd, made)
         return made
 
-    return dup
+    assert native is not None
+    grafted: Callable[[int], int] = native.guard(original, dup, "copies", "socket")
+    return grafted
 
 
-def passing(ancillary: Any) -> None:
-    """Descriptors are about to be sent to another process (SCM_RIGHTS).
+def fcntl_graft(original: Callable[..., Any]) -> Any:
+    """fcntl.fcntl, which can duplicate, too."""
+    import fcntl
 
-    A switched connection cannot go with its descriptor alone: what receives it would read the bell.
-    Raises OSError (EOPNOTSUPP), which is clearer than a peer that waits for ever.
-    """
-    for item in ancillary:
-        if not isinstance(item, tuple) or len(item) != 3 or item[:2] != RIGHTS:
-            continue
-        raw = memoryview(item[2]).cast("B")
-        numbers = struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
-        if any(number in connections for number in numbers):
-            raise OSError(
-                errno.EOPNOTSUPP,
-                "a switched connection cannot be passed to another process; keep its address on "
-                "TCP with WSDIRECT_EXCLUDE",
-            )
+    def control(fd: Any, command: int, /, *args: Any) -> Any:
+        made = original(fd, command, *args)
+        if command in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC):
+            share(fd if isinstance(fd, int) else fd.fileno(), made)
+        return made
+
+    assert native is not None
+    return native.guard(original, control, "asks", "fcntl")
 
 
 def _exit(status: int) -> NoReturn:
-    """os._exit: what programs have written is sent first, as the kernel would."""
+    """os._exit: what programs have written is sent first, as the kernel would.
+
+    Nobody closes the connections of this process; those that a forked child shares with its parent
+    must not count it as a holder for ever.
+    """
     leave()
+    for known in set(connections.values()):
+        known.give_up()
     _os_exit(status)
+
+
+def unless_gone(original: Callable[..., Any], new: Callable[..., Any]) -> Callable[..., Any]:
+    """`new`, but `original` for a number that a file object has closed (see os.fdopen)."""
+
+    def call(fd: int, /, *args: Any, **kwargs: Any) -> Any:
+        known = connections.get(fd)
+        if known is None or (known.stream.bare and passing.is_gone(fd)):
+            return original(fd, *args, **kwargs)
+        return new(fd, *args, **kwargs)
+
+    return call
 
 
 def grafts() -> dict[str, Any]:
     """What to set in os."""
     assert native is not None
-    guarded = {"read": read, "write": write, "readv": readv, "writev": writev, "sendfile": sendfile}
-    found = {name: native.guard(getattr(os, name), new) for name, new in guarded.items()}
-    found.update(close=close, closerange=closerange, dup=dup, dup2=dup2, _exit=_exit)
+    guarded: dict[str, Callable[..., Any]] = {
+        "read": read,
+        "write": write,
+        "readv": readv,
+        "writev": writev,
+        "sendfile": sendfile,
+    }
+    found = {}
+    for name, new in guarded.items():
+        original = getattr(os, name)
+        found[name] = native.guard(original, unless_gone(original, new))
+    found.update(passing.functions())
+    for name, new, kind in (("close", close, "closes"), ("dup", dup, "copies"),
+                            ("dup2", dup2, "copies onto"), ("_exit", _exit, "leaves")):  # fmt: skip
+        found[name] = native.guard(getattr(os, name), new, kind)
+    found.update(closerange=closerange)
     return found

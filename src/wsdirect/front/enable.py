@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 from wsdirect import reasons, settings
 from wsdirect._core import missing, native
-from wsdirect.front import grafts
+from wsdirect.front import foreign, grafts
 from wsdirect.switch import policy
 from wsdirect.telling import tell_once
 
@@ -15,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-HOOKED_MODULES = ("socket", "select", "selectors", "ssl", "fcntl")
-"""Modules that the launcher's import hook reports with graft_module()."""
+LATER = (
+    "subprocess", "multiprocessing.connection", "multiprocessing.reduction", "gevent.monkey",
+    "eventlet.patcher", "uvloop", "OpenSSL.SSL",
+)  # fmt: skip
+"""Modules that enable() grafts if the program has them already."""
 
-PATCHERS = ("gevent", "eventlet")
+HOOKED_MODULES = ("socket", "select", "selectors", "ssl", "fcntl", *LATER)
+"""Modules that the launcher's import hook reports with graft_module()."""
 
 
 def graft_module(name: str) -> None:
@@ -27,6 +33,10 @@ def graft_module(name: str) -> None:
     if how is None or native is None:
         if native is None:
             tell_once("error", f"{missing}; connections stay on TCP")
+        return
+    if foreign.is_taken():
+        return
+    if name in _SIGNS and grafts.has(sys.modules[name], _SIGNS[name]):
         return
     how(sys.modules[name])
 
@@ -48,6 +58,15 @@ def enable() -> None:
 
     for module in (select, socket, selectors, fcntl):
         graft_module(module.__name__)
+    if not policy.switching and not foreign.is_taken():
+        _switch_on()  # after a disable() that had to leave the grafts where they were
+    for name in LATER:
+        if name in sys.modules:
+            graft_module(name)
+    if policy.switching:
+        from wsdirect.front import passing
+
+        passing.graft_fork_exec()  # what imports subprocess later takes it from there
     try:
         import ssl  # now: without the launcher's import hook nobody would graft it later
     except ImportError:
@@ -68,22 +87,51 @@ def disable() -> None:
     listeners.close_all()
     if not native.table_fds():
         grafts.undo()
+        for name in ("pollers", "sockets"):  # what they remember goes stale from now on
+            module = sys.modules.get(f"wsdirect.front.{name}")
+            if module is not None:
+                module.forget_all()
+
+
+def number_of(sock: Any, asker: str) -> int:
+    """The descriptor of a socket; -1: closed.
+
+    Errors:
+        TypeError: it is none, nor anything that has a descriptor.
+    """
+    import _socket
+
+    try:
+        if isinstance(sock, _socket.socket):
+            # not its own fileno(): that is for code which goes on to use the number
+            number = _socket.socket.fileno(sock)
+        else:
+            number = sock.fileno()
+    except AttributeError:
+        number = None
+    if not isinstance(number, int):
+        raise TypeError(f"{asker}() takes a socket, not {type(sock).__name__}")
+    return number
 
 
 def is_switched(sock: Any) -> bool:
     """Whether this connected socket bypasses TCP at this moment."""
+    fd = number_of(sock, "is_switched")
     if native is None:
         return False
     from wsdirect.switch.connection import connections
 
-    return sock.fileno() in connections
+    return fd in connections
 
 
 def info(sock: Any) -> dict[str, Any]:
     """Path, reason, provider, role, addresses, peer process and traffic of a socket."""
-    fd = sock.fileno()
+    fd = number_of(sock, "info")
+    if fd < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if native is not None:
-        from wsdirect.switch.connection import connections, plain
+        from wsdirect.switch.connection import connections, reason_of
+        from wsdirect.switch.listeners import listeners, listening
 
         known = connections.get(fd)
         if known is not None:
@@ -99,90 +147,96 @@ def info(sock: Any) -> dict[str, Any]:
                 "sent": sent,
                 "received": received,
             }
-        seen = plain.get(fd)
-        if seen is not None:
-            return {"path": "tcp", "reason": seen.reason.code}
-    objection = policy.objection()
-    return {"path": "tcp", "reason": (objection or reasons.SWITCHED_OFF).code}
+        listener = listeners.get(fd)
+        if listener is not None:
+            return {
+                "path": listener.route.name,
+                "reason": reasons.SWITCHED.code,
+                "provider": listener.route.name,
+                "role": "listen",
+                "local": listener.private.getsockname(),
+            }
+        reason = reason_of(fd)
+        if reason is None and fd in listening and policy.objection() is None:
+            reason = reasons.NOT_ACCEPTING_YET
+        if reason is not None:
+            return {"path": "tcp", "reason": reason.code}
+    return {"path": "tcp", "reason": _reason_here(fd).code}
 
 
-def _other_patcher() -> str | None:
-    for name in PATCHERS:
-        monkey = sys.modules.get(f"{name}.monkey") or sys.modules.get(f"{name}.patcher")
-        if monkey is None:
-            continue
-        patched: Callable[[str], bool] | None = getattr(monkey, "is_module_patched", None)
-        if patched is None or patched("socket"):
-            return name
-    return None
+def _reason_here(fd: int) -> reasons.Reason:
+    """Why a socket that the switch has not seen is not switched."""
+    import _socket
+
+    try:
+        view = _socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return reasons.NOT_TCP  # no socket at all
+    with_peer = view.type == _socket.SOCK_STREAM and view.family in (
+        _socket.AF_INET, _socket.AF_INET6
+    )  # fmt: skip
+    view.close()
+    if not with_peer:
+        return reasons.NOT_TCP
+    return policy.objection() or reasons.SWITCHED_OFF
 
 
 def _graft_socket(socket: Any) -> None:
-    other = _other_patcher()
-    if other is not None:
-        tell_once("error", f"{other} has patched the socket module: connections stay on TCP")
-        return
     from wsdirect import status
-    from wsdirect.front import descriptors, pollers, processes, sockets
+    from wsdirect.front import descriptors, passing, pollers, processes, sockets
+    from wsdirect.switch import listeners
+    from wsdirect.switch.connection import leaving, show_process
 
     assert native is not None
     now = settings.current()
     native.set_spin_limit(now.spin_us)
     cls = socket.socket
-    methods = native.socket_methods(cls, pollers.expired, descriptors.passing)
+    methods = native.socket_methods(cls, pollers.expired, passing.passing)
     sockets.self_recv = methods["recv"]
     sockets.self_recv_into = methods["recv_into"]
     sockets.self_send = methods["send"]
-    for name in ("connect", "connect_ex", "_accept", "getsockname", "getpeername", "bind"):
-        methods[name] = getattr(sockets, name)
-    for name in ("setsockopt", "getsockopt", "recvfrom", "recvfrom_into", "sendto", "recvmsg"):
-        methods[name] = getattr(sockets, name)
-    for name in ("recvmsg_into", "shutdown", "__del__"):
-        methods[name] = getattr(sockets, name)
-    methods["listen"] = sockets.listen_
-    methods["_real_close"] = sockets.make_real_close(cls._real_close)
-    methods["__init__"] = sockets.make_init(cls.__init__)
+    methods.update(sockets.guarded(cls))
+    methods["listen"] = grafts.like(cls.listen)(sockets.listen_)
     for name, method in methods.items():
-        original = getattr(cls, name)
-        if name not in HOT:
-            method = grafts.like(original)(method)
         grafts.graft(cls, name, method)
     grafts.graft(socket, "dup", descriptors.socket_dup(socket.dup))
-    import os
-
     for name, function in descriptors.grafts().items():
         original = getattr(os, name)
         grafts.graft(os, name, grafts.like(original)(function) if name in PYTHON_OS else function)
     if pollers.offers.add not in sockets.began:
         sockets.began.append(pollers.offers.add)
         sockets.began.append(pollers.moved)
+        leaving.append(pollers.leaving)
+        listeners.began.append(pollers.listens)
+    passing.note_inherited()
     processes.register()
-    native.count_process_into(status.page().counters)
+    status.page().attach = show_process
+    _switch_on()
+
+
+def _switch_on() -> None:
     policy.switching = True
-    if now.session == "always" and policy.objection() is None:
+    if settings.current().session == "always" and policy.objection() is None:
         from wsdirect.switch.session.warming import warm_up
 
         warm_up()
 
 
-HOT = ("recv", "recv_into", "send", "sendall", "sendmsg")
-PYTHON_OS = ("close", "closerange", "dup", "dup2", "_exit")
+_SIGNS = {"socket": "dup", "select": "select", "fcntl": "ioctl"}
+"""What shows that a module is grafted; the others find out for themselves."""
+
+
+PYTHON_OS = ("closerange",)
 
 
 def _graft_select(select: Any) -> None:
     from wsdirect.front import pollers
 
-    assert native is not None
-    for name in ("select", "poll"):
-        # as built-in functions: classes hold them as attributes, where a Python function would bind
-        function = grafts.like(getattr(select, name))(getattr(pollers, name))
-        grafts.graft(select, name, native.guard(function, function))
-    for which, poll in ((pollers.epolls, pollers.epoll_poll), (pollers.polls, pollers.poll_poll)):
-        for name, method in {**pollers.methods_of(which), "poll": poll}.items():
-            grafts.graft(which.kind, name, grafts.like(getattr(which.kind, name))(method))
-    grafts.graft(pollers.epolls.kind, "__init__", pollers.epoll_init)
-    close = grafts.like(pollers.epolls.kind.close)(pollers.epoll_close)  # type: ignore[attr-defined]
-    grafts.graft(pollers.epolls.kind, "close", close)
+    for name, function in pollers.functions().items():
+        grafts.graft(select, name, function)
+    for which, methods in zip((pollers.epolls, pollers.polls), pollers.methods(), strict=True):
+        for name, method in methods.items():
+            grafts.graft(which.kind, name, method)
 
 
 def _graft_selectors(selectors: Any) -> None:
@@ -201,11 +255,50 @@ def _graft_ssl(ssl: Any) -> None:
     tls.graft(ssl)
 
 
+def _graft_pyopenssl(module: Any) -> None:
+    """TLS that works on the descriptor itself."""
+    from wsdirect.front import tls_foreign
+
+    tls_foreign.graft(module)
+
+
 def _graft_fcntl(fcntl: Any) -> None:
-    """FIONREAD, SIOCATMARK and their kin."""
-    from wsdirect.front import ioctls
+    """FIONREAD, SIOCATMARK and their kin; F_DUPFD."""
+    from wsdirect.front import descriptors, ioctls
 
     grafts.graft(fcntl, "ioctl", ioctls.graft(fcntl.ioctl))
+    grafts.graft(fcntl, "fcntl", descriptors.fcntl_graft(fcntl.fcntl))
+
+
+def _graft_subprocess(subprocess: Any) -> None:
+    """Descriptors that new programs get."""
+    from wsdirect.front import passing
+
+    passing.graft_subprocess(subprocess)
+
+
+def _graft_reduction(reduction: Any) -> None:
+    """Sockets in multiprocessing's pickles."""
+    from wsdirect.front import pickling
+
+    pickling.graft(reduction)
+
+
+def _graft_connection(connection: Any) -> None:
+    """Functions of os that multiprocessing.connection took as defaults when it was imported."""
+    import os
+
+    for name in ("_close", "_send", "_recv"):
+        function = vars(connection.Connection).get(name)
+        defaults = getattr(function, "__defaults__", None) or ()
+        if function is not None and defaults:
+            # for good: without the switch they do what the originals do
+            function.__defaults__ = tuple(
+                getattr(os, value.__name__)
+                if getattr(value, "__module__", "") == "posix" and hasattr(os, value.__name__)
+                else value
+                for value in defaults
+            )
 
 
 _GRAFTS: dict[str, Callable[[Any], None]] = {
@@ -214,4 +307,11 @@ _GRAFTS: dict[str, Callable[[Any], None]] = {
     "selectors": _graft_selectors,
     "ssl": _graft_ssl,
     "fcntl": _graft_fcntl,
+    "subprocess": _graft_subprocess,
+    "multiprocessing.connection": _graft_connection,
+    "multiprocessing.reduction": _graft_reduction,
+    "gevent.monkey": foreign.graft_gevent,
+    "eventlet.patcher": foreign.graft_eventlet,
+    "uvloop": foreign.graft_uvloop,
+    "OpenSSL.SSL": _graft_pyopenssl,
 }

@@ -19,6 +19,11 @@ def graft(owner: Any, name: str, value: Any) -> None:
     _done.append((owner, name, before))
 
 
+def has(owner: Any, name: str) -> bool:
+    """Whether this attribute is a graft now."""
+    return any(known is owner and which == name for known, which, _ in _done)
+
+
 def undo() -> None:
     """Take every graft out, the latest first."""
     while _done:

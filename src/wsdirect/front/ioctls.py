@@ -7,7 +7,6 @@ import os
 import struct
 
 from wsdirect._core import native
-from wsdirect.front.grafts import like
 from wsdirect.front.pollers import number_of
 from wsdirect.switch.connection import connections
 
@@ -52,6 +51,5 @@ def graft(original: Callable[..., Any]) -> Any:
             return original(fd, request, *args)
         return _give(answer(known.stream), *args)
 
-    function = like(original)(ioctl)
     assert native is not None
-    return native.guard(function, function)  # as a built-in function, like the original
+    return native.guard(original, ioctl, "asks", "fcntl")

@@ -8,11 +8,27 @@ import sys
 
 from wsdirect._core import native
 from wsdirect.front import pollers
+from wsdirect.front.sockets import is_offered, settle
 from wsdirect.switch import connection, listeners
 from wsdirect.switch.ports import pool
 
-WITH_LOCKS = ("wsdirect.switch.routes", "wsdirect.switch.handover")  # if they are loaded
+IF_LOADED = (
+    "wsdirect.switch.routes", "wsdirect.switch.handover",
+    "wsdirect.switch.bare", "wsdirect.front.passing",
+)  # fmt: skip
 _registered = False
+
+
+LATE = ("wsdirect.switch.connect", "wsdirect.switch.listen", "wsdirect.switch.handover")
+"""Modules that are loaded when a program first needs them."""
+
+
+def _let_imports_end() -> None:
+    """Another thread may be loading one of ours: the child would wait for that thread for ever."""
+    for name in LATE:
+        module = sys.modules.get(name)
+        if module is not None and getattr(module.__spec__, "_initializing", False):
+            __import__(name)
 
 
 def _before() -> None:
@@ -28,14 +44,17 @@ def _in_child() -> None:
     pool.forget()
     pollers.after_fork_child()
     connection.after_fork_child()
-    for name in WITH_LOCKS:
+    for name in IF_LOADED:
         module = sys.modules.get(name)
         if module is not None:
             module.after_fork_child()
 
 
 def leave() -> None:
-    """The process ends: sessions' bytes are in its hands, not in the kernel's."""
+    """The process ends: what is still in its hands, and not in the kernel's, goes out."""
+    for fd, known in list(connection.connections.items()):
+        if is_offered(known):
+            settle(fd)
     pump = sys.modules.get("wsdirect.switch.session.pump")
     if pump is not None:
         pump.drain()
@@ -50,4 +69,11 @@ def register() -> None:
     if not _registered:
         _registered = True
         atexit.register(leave)
-        os.register_at_fork(before=_before, after_in_child=_in_child)
+        assert native is not None
+        there = (
+            connection.connections, connection.plain, listeners.listening, listeners.listeners,
+            pool.addresses, pollers.epolls.watches, pollers.polls.watches,
+        )  # fmt: skip
+        os.register_at_fork(before=_let_imports_end)
+        before, in_child = native.fork_hooks(_before, _in_child, there)
+        os.register_at_fork(before=before, after_in_child=in_child)

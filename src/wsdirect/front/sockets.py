@@ -1,7 +1,8 @@
 """The methods of socket.socket that know of the switch.
 
-recv, recv_into, send, sendall and sendmsg are C (see _core/socketmethods.c); what is here is called
-once per connection or rarely.  A socket that is not switched goes to _socket.socket's own method.
+recv, recv_into, send, sendall and sendmsg are C (see _core/socketmethods.c).  So is the question
+whether a call of the others concerns the switch (_core/guardedmethods.c); what is here is called
+where it does, and asks again, as much may have changed.
 """
 
 from __future__ import annotations
@@ -9,10 +10,21 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import time
 
 from wsdirect import reasons, settings
-from wsdirect.switch import addresses, connection, listeners
-from wsdirect.switch.connection import connections, forget, fresh, note_plain, plain
+from wsdirect._core import native
+from wsdirect.front import pollers
+from wsdirect.front.grafts import like
+from wsdirect.switch import addresses, bare, listeners
+from wsdirect.switch.connection import (
+    connections,
+    forget,
+    forget_plain,
+    is_untouched,
+    note_plain,
+    plain,
+)
 from wsdirect.switch.options import OOBINLINE, inline_of
 
 TYPE_CHECKING = False
@@ -20,15 +32,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from wsdirect.switch.connection import Connection
+
 base = _socket.socket
 SOCK_STREAM = int(_socket.SOCK_STREAM)
 MSG_OOB = int(_socket.MSG_OOB)
 IPPROTO_TCP = _socket.IPPROTO_TCP
 STREAM_PROTOCOLS = (0, IPPROTO_TCP)
 SPECIAL_HOSTS = ("<broadcast>",)
+PENDING_ERROR = (_socket.SOL_SOCKET, _socket.SO_ERROR)
 
 began: list[Callable[[int], None]] = []
 """Called with each descriptor that has become a switched connection by connect()."""
+foreign_tls: Any = ()
+"""Sockets, not connected yet, whose descriptor a TLS library of its own will use."""
 
 
 def _failure(number: int) -> OSError:
@@ -36,6 +53,48 @@ def _failure(number: int) -> OSError:
 
 
 # -- connecting ----------------------------------------------------------------------------------
+
+misses: dict[str, dict[Any, int]] = {"4": {}, "6": {}}
+"""Addresses, as connect() gets them, that go to TCP at once: until when, and why; see the core."""
+_missed: dict[Any, int] = {}  # how often in a row nobody switched was found there
+FREE_LOOKS = 3  # so often at once: a server may just be starting
+LONGEST = 50  # milliseconds that a miss is believed
+MOST = 1024  # addresses
+BELIEVED = {reasons.REMOTE_PEER: 1000, reasons.EXCLUDED: 1000}
+
+
+def remember(sock: Any, address: Any, reason: reasons.Reason) -> None:
+    """Let clients of plain servers not pay for a look at each connection.
+
+    The first ones look each time, then for longer and longer a miss is believed.  Whoever does not
+    connect again within that time looks again, and so finds a server that has begun to switch.
+    """
+    try:
+        hash(address)
+    except TypeError:
+        return  # connect() says what is wrong with it
+    family = "6" if addresses.family_number(sock) == addresses.AF_INET6 else "4"
+    if max(len(_missed), len(misses[family])) >= MOST:
+        forget_misses()
+    if reason is reasons.NO_LISTENER:
+        count = _missed[address] = _missed.get(address, 0) + 1
+        milliseconds = min(LONGEST, 1 << (count - FREE_LOOKS)) if count > FREE_LOOKS else 0
+    else:
+        milliseconds = BELIEVED.get(reason, 0)
+    if milliseconds:
+        until = time.monotonic_ns() // 1_000_000 + milliseconds
+        misses[family][address] = until << 16 | reason.number
+
+
+def forget_misses() -> None:
+    """Look again: there may be a switched listener now."""
+    _missed.clear()
+    for known in misses.values():
+        known.clear()
+
+
+listeners.changed.append(forget_misses)
+listeners.began.append(lambda fd: forget_misses())
 
 
 def _is_tcp(sock: Any) -> bool:
@@ -79,19 +138,24 @@ def _switch_or_not(sock: Any, address: Any) -> tuple[Any, bool]:
     numeric = _numeric(sock, address)
     if numeric is None or not is_fresh(sock):
         return address, False
-    if hasattr(sock, "_sslobj") and not _tls_is_grafted():
+    if sock in foreign_tls or (hasattr(sock, "_sslobj") and not _tls_is_grafted()):
         reason = reasons.TLS_NOT_SUPPORTED
     else:
         reason = try_switch(sock, numeric)
     if reason is reasons.SWITCHED:
+        _missed.pop(address, None)
         for tell in began:
             tell(fd)
+        if base.gettimeout(sock) == 0.0 and connections[fd].is_early:
+            raise _failure(errno.EINPROGRESS)  # as TCP says of every connection at first
         return numeric, True
-    if settings.current().require:
+    now = settings.current()
+    if now.require:
         raise ConnectionError(
             f"connection to {numeric[0]} port {numeric[1]} cannot be switched: {reason.explain()}"
         )
     note_plain(fd, "connect", reason, peer=numeric)
+    remember(sock, address, reason)
     return numeric, False
 
 
@@ -129,18 +193,24 @@ def listen_(self: Any, *args: Any) -> None:
         return
     listeners.prepare()  # first: a client that comes before the first accept stays on TCP
     base.listen(self, *args)
-    listeners.listening.add(base.fileno(self))
+    listeners.begin(base.fileno(self))
 
 
-def _accept(self: Any) -> tuple[int, Any]:
-    """The next connection, switched or TCP."""
+def _accept(self: Any, timeout: float | None = None) -> tuple[int, Any]:
+    """The next connection, switched or TCP.
+
+    `timeout`: seconds that are left, where some of the socket's own are over.
+    """
     fd = base.fileno(self)
     listener = listeners.accepting(fd) if fd >= 0 and _is_tcp(self) else None
     if listener is not None:
-        return listener.accept(base.gettimeout(self))
+        return listener.accept(base.gettimeout(self) if timeout is None else timeout)
     listeners.blocking_again(fd)
     accepted: tuple[int, Any] = base._accept(self)  # type: ignore[attr-defined]
     forget(accepted[0])
+    alone = plain.get(fd)
+    if alone is not None:  # a listener that is TCP's alone
+        note_plain(accepted[0], "accept", alone.reason, peer=accepted[1])
     return accepted
 
 
@@ -158,7 +228,7 @@ def getpeername(self: Any) -> Any:
     known = connections.get(base.fileno(self))
     if known is None:
         return base.getpeername(self)
-    if known.stream.reset:
+    if known.stream.aborted:
         raise _failure(errno.ENOTCONN)  # TCP's socket is closed then, and has no peer any more
     return known.shown_peer()
 
@@ -174,8 +244,10 @@ def setsockopt(self: Any, *args: Any) -> None:
     """Set an option as a TCP socket would take it."""
     fd = base.fileno(self)
     known = connections.get(fd)
+    assert native is not None
     if known is None:
-        fresh.discard(fd)
+        if is_untouched(fd):
+            native.unmark(fd, native.UNTOUCHED)
         base.setsockopt(self, *args)
         listener = listeners.listeners.get(fd)
         if listener is not None:
@@ -194,6 +266,8 @@ def getsockopt(self: Any, *args: Any) -> int | bytes:
     known = connections.get(base.fileno(self))
     if known is None or not 2 <= len(args) <= 3 or not all(isinstance(arg, int) for arg in args):
         return base.getsockopt(self, *args)
+    if args[:2] == PENDING_ERROR and len(args) == 2:
+        return known.stream.error(take=True)
     if args[:2] == OOBINLINE:  # another process that shares the connection may have set it
         known.options.set(*OOBINLINE, int(known.stream.inline))
     return known.options.get(*args)
@@ -271,66 +345,129 @@ def shutdown(self: Any, how: Any, /) -> None:
     known = connections.get(base.fileno(self))
     if known is None:
         base.shutdown(self, how)
-    elif known.stream.reset:
+    elif known.stream.aborted:
         raise _failure(errno.ENOTCONN)
     else:
         known.stream.shutdown(how)
 
 
+def forget_all() -> None:
+    """The grafts are out: nobody tells of descriptors any more."""
+    assert native is not None
+    forget_misses()
+    listeners.listening.clear()
+    native.unmark_range(0, 1 << 20)
+
+
 def released(fd: int) -> None:
     """A descriptor is about to be closed: end what hangs on it."""
-    fresh.discard(fd)
     known = connections.get(fd)
+    if known is not None and is_offered(known):
+        settle(fd)
+        known = connections.get(fd)  # None if it is TCP's now
     if known is not None:
         known.release(fd)
-    elif fd in plain:
-        connection.forget_plain(fd)
+    forget_plain(fd)
+    _end_records(fd)
+
+
+def is_offered(known: Connection) -> bool:
+    """Whether nobody has taken a connection yet that something was sent on."""
+    assert native is not None
+    return bool(known.stream.state == native.OFFERED and known.stream.queued())
+
+
+def settle(fd: int) -> None:
+    """Before such a one is closed: what was sent must not be lost."""
+    try:
+        from wsdirect.switch import handover  # rarely needed, so loaded late
+    except ImportError:
+        return  # the interpreter ends; who takes the offer finds the bytes in the ring
+    handover.settle(fd)
+
+
+def reused(fd: int) -> None:
+    """It was closed behind our back (by C code) and stands for something else now."""
+    forget(fd)
+    _end_records(fd)
+
+
+def _end_records(fd: int) -> None:
+    assert native is not None
     if fd in listeners.listening or fd in listeners.listeners:
         listeners.close_listener(fd)
+    if native.mark_of(fd) & (native.WATCHED | native.SAN):
+        pollers.ended(fd)
+    native.unmark(fd)
 
 
-def make_real_close(original: Callable[..., None]) -> Callable[..., None]:
-    """socket.socket._real_close, which close() calls when the last makefile() is closed too."""
-
-    def _real_close(self: Any, *args: Any) -> None:
-        fd = base.fileno(self)
-        if fd >= 0:
-            released(fd)
-        original(self, *args)
-
-    return _real_close
+INIT_NAMES = ("AF_INET", "SOCK_STREAM", "_socket", "socket", "__init__", "_io_refs", "_closed")
+"""What the standard library's socket.__init__ speaks of, in CPython 3.11 to 3.13."""
 
 
-def __del__(self: Any) -> None:
-    fd = base.fileno(self)
-    if fd >= 0 and (fd in connections or fd in plain or fd in listeners.listening):
-        released(fd)
-    base.__del__(self)  # type: ignore[attr-defined]
+def make_init(
+    original: Any, opening: Callable[[Any, Any], bool], opened: Callable[[Any, bool], None]
+) -> Callable[..., None]:
+    """socket.socket.__init__: knows switched descriptors; a new number means a new socket.
 
-
-def make_init(original: Callable[..., None]) -> Callable[..., None]:
-    """socket.socket.__init__: knows switched descriptors; a new number means a new socket."""
+    A descriptor may have come from another process.  It does what the standard library's does, as
+    a call of that would cost every socket one more frame; if somebody else's function stands there,
+    that is called.
+    """
+    code = getattr(original, "__code__", None)
+    known_body = code is not None and code.co_names == INIT_NAMES
+    begin: Callable[..., None] = base.__init__ if known_body else original
+    inet, stream = int(_socket.AF_INET), SOCK_STREAM
 
     def __init__(
         self: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None
     ) -> None:
         if fileno is None:
-            original(self, family, type, proto)
-            fd = base.fileno(self)
-            if fd in connections or fd in plain or fd in listeners.listening:
-                # closed behind our back (by C code): the number is all they have in common
-                forget(fd)
-                listeners.close_listener(fd)
-            fresh.add(fd)
-            return
-        known = None
-        if isinstance(fileno, int):
-            fresh.discard(fileno)
-            known = connections.get(fileno)
-        if known is not None:
-            family = known.family if family == -1 else family
-            type = SOCK_STREAM if type == -1 else type
-            proto = IPPROTO_TCP if proto == -1 else proto
-        original(self, family, type, proto, fileno)
+            if family == -1:
+                family = inet
+            if type == -1:
+                type = stream
+            if proto == -1:
+                proto = 0
+        elif opening(fileno, family):
+            known = connections.get(fileno) or bare.recognize(fileno, int(family))
+            if known is not None:  # no TCP socket stands there to say this
+                family = known.family if family == -1 else family
+                type = stream if type == -1 else type
+                proto = IPPROTO_TCP if proto == -1 else proto
+        begin(self, family, type, proto, fileno)
+        self._io_refs = 0
+        self._closed = False
+        opened(self, fileno is None)
 
     return __init__
+
+
+GUARDED = {
+    function.__name__: function
+    for function in (
+        bind, connect, connect_ex, _accept, getpeername, getsockname, getsockopt, recvfrom,
+        recvfrom_into, recvmsg, recvmsg_into, sendto, setsockopt, shutdown,
+    )
+}  # fmt: skip
+
+
+def guarded(cls: Any) -> dict[str, Any]:
+    """The methods to set on socket.socket, beyond the hot ones and listen()."""
+    assert native is not None
+    native.mark_callbacks(released, reused)
+    close = cls._real_close
+    # it does nothing but _socket.socket.close(self), so that may as well be called
+    only_closes = (
+        getattr(close, "__module__", None) == "socket"
+        and getattr(close, "__defaults__", None) == (base,)
+        and close.__code__.co_names == ("close",)
+    )
+    methods: dict[str, Any] = native.guarded_methods(
+        cls, GUARDED, misses, listeners.listeners, only_closes
+    )
+    opening, opened = methods.pop("opening"), methods.pop("opened")
+    init = make_init(cls.__init__, opening, opened)
+    init.__annotations__ = {}  # inspect.signature() as before
+    methods["__init__"] = like(cls.__init__)(init)
+    return methods

@@ -8,21 +8,20 @@ The Pump takes from the connection what OpenSSL would take from a socket: one re
 for one.  So a poller sees what it sees with TCP, SSLSocket.pending() tells the rest, and after
 unwrap() the bytes that follow are still in the connection.
 
-A reset connection is a ConnectionResetError here; the ssl module of Python 3.11 and of the first
-releases of 3.12 takes it for an end of the stream on TCP.
+What the connection fails with is told as this Python's ssl module tells it, see tls_words.
 """
 
 from __future__ import annotations
 
 import _socket
-import select
+import os
 import ssl
 import weakref
 from _thread import RLock
-from time import monotonic
 
-from wsdirect._core import native
-from wsdirect.front import grafts, pollers
+from wsdirect.front import grafts, tls_words
+from wsdirect.front.tls_transfer import Limit, at_once, forever, transfer
+from wsdirect.front.tls_words import HANDSHAKE, READ, SHUTDOWN, WRITE
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
@@ -37,79 +36,8 @@ CONTENT_TYPES = range(20, 25)
 LONGEST_BODY = 16384 + 2048  # of a TLS 1.2 record, encrypted
 PIECE = 4 * 16384  # encrypted at once: some records, so that memory stays bounded
 
-READ = "The read operation timed out"
-WRITE = "The write operation timed out"
-HANDSHAKE = "_ssl.c: The handshake operation timed out"
-
-
-class Limit:
-    """How long one operation may wait, all its steps together: the socket's time-out."""
-
-    __slots__ = ("deadline", "waits", "words")
-
-    def __init__(self, timeout: float | None, words: str) -> None:
-        self.waits = timeout != 0
-        self.deadline = monotonic() + timeout if timeout is not None else None
-        self.words = words
-
-    def left(self) -> float | None:
-        """Seconds; None: for ever; 0: the socket is non-blocking, or time is up."""
-        if self.deadline is None:
-            return None
-        return max(0.0, self.deadline - monotonic()) if self.waits else 0.0
-
-    def timed_out(self) -> TimeoutError:
-        """What the ssl module raises."""
-        return TimeoutError(self.words)
-
-
-_forever = {words: Limit(None, words) for words in (READ, WRITE, HANDSHAKE)}
-_at_once = Limit(0, "")
-
-
-# -- the connection ------------------------------------------------------------------------------
-
-
-def _transfer(sock: Any, receiving: bool, buffer: memoryview, limit: Limit) -> int:
-    """Receive into, or send from, the buffer: at least one byte, and 0 at the end of the stream.
-
-    BlockingIOError if the socket is non-blocking and nothing can be moved.  Signal handlers run
-    while this waits, and at that moment it holds no bytes: they may use the same connection.
-    """
-    assert native is not None
-    fd = base.fileno(sock)
-    while True:
-        stream = native.table_lookup(fd)
-        try:
-            if stream is None:
-                return _transfer_plain(sock, receiving, buffer, limit)
-            flags = native.EXACT if stream.strict else 0
-            move = stream.recv_into if receiving else stream.send
-            moved: int = move(buffer, limit.left(), flags)
-            return moved
-        except native.Unattached:
-            pollers.expired(fd)
-        except BlockingIOError:
-            if not limit.waits:
-                raise
-            raise limit.timed_out() from None
-        except TimeoutError as error:
-            if error.errno is not None:
-                raise  # the network's own ETIMEDOUT
-            raise limit.timed_out() from None
-
-
-def _transfer_plain(sock: Any, receiving: bool, buffer: memoryview, limit: Limit) -> int:
-    """The same once the connection has moved to TCP, or is closed."""
-    fd = base.fileno(sock)
-    left = limit.left()
-    if limit.waits and left is not None and fd >= 0:
-        # recv and send would wait for the socket's time-out; less may be left of it
-        poller = select.poll()
-        poller.register(fd, select.POLLIN if receiving else select.POLLOUT)
-        if not poller.poll(left * 1000):
-            raise limit.timed_out()
-    return base.recv_into(sock, buffer) if receiving else base.send(sock, buffer)
+forks = 0
+"""How many forks lie between this process and the first: locks of before have unknown holders."""
 
 
 # -- what SSLSocket calls ------------------------------------------------------------------------
@@ -137,8 +65,11 @@ class Pump:
     """
 
     __slots__ = (
+        "_connection",
         "_dry",
         "_encrypted",
+        "_fd",
+        "_forks",
         "_have",
         "_incoming",
         "_lock",
@@ -148,6 +79,7 @@ class Pump:
         "_reading",
         "_record",
         "_records",
+        "_server_side",
         "_session",
         "_size",
         "_sock",
@@ -177,8 +109,12 @@ class Pump:
             session=session,
         )
         self._sock = weakref.ref(sock)  # it holds this object, and must go when it is dropped
+        self._fd = base.fileno(sock)
+        self._connection = connections.get(self._fd)
         self._session = session
+        self._server_side = server_side
         self._original = original  # see Undecided
+        self._forks = forks
         self._lock, self._reading, self._writing = RLock(), RLock(), RLock()
         self._record = memoryview(b"")  # the record under way: made when the first one comes
         self._have = 0  # bytes of it
@@ -209,11 +145,14 @@ class Pump:
     def read(self, length: int, buffer: Any = None, /) -> Any:
         """Up to `length` bytes of plain text, or their number if there is a buffer for them."""
         sock, limit = self._begin(READ)
-        records = self._records  # looked at first: another thread may be taking one
-        if self._dry and not (self._unsent or self._outgoing.pending) and _room(length, buffer):
-            self._take_record(sock, limit, records)  # OpenSSL would ask for it anyway
         args = (length,) if buffer is None else (length, buffer)
-        got = self._repeat(sock, limit, self._decrypt, *args)
+        records = self._records  # looked at first: another thread may be taking one
+        try:
+            if self._dry and not (self._unsent or self._outgoing.pending) and _room(length, buffer):
+                self._take_record(sock, limit, records)  # OpenSSL would ask for it anyway
+            got = self._repeat(sock, limit, self._decrypt, *args)
+        except OSError as error:
+            raise tls_words.told(error, READ) from None
         if self._outgoing.pending:
             self._send_quietly(sock)  # an answer to a key update, say; this call has its data
         return got
@@ -230,14 +169,33 @@ class Pump:
         repeated with the same data, and goes on where it stopped.
         """
         sock, limit = self._begin(WRITE)
-        view = memoryview(data).cast("B")
+        try:
+            view = memoryview(data)
+            view = view.cast("B") if view.nbytes else memoryview(b"")
+        except TypeError:
+            written: int = self._tls.write(data)  # raises its own
+            return written
+        if limit.waits and limit.deadline is not None and base.fileno(sock) < 0:
+            raise ssl.SSLError(tls_words.CLOSED)
+        if not self._enter(self._writing, limit, receiving=False):
+            raise tls_words.want_write(WRITE)  # another thread is at it
+        try:
+            return self._write(sock, limit, view)
+        except OSError as error:
+            raise tls_words.told(error, WRITE) from None
+        finally:
+            self._writing.release()
+            if self._outgoing.pending:
+                self._send_quietly(sock)  # left by a reading thread while this one held the lock
+
+    def _write(self, sock: Any, limit: Limit, view: memoryview) -> int:
         total = len(view)
-        if not self._enter(self._writing, limit):
-            raise _want_write()  # another thread is at it
+        if limit.waits:
+            self._send_pending(sock, limit)  # first, as the ssl module waits for the socket
+        if self._encrypted > total:
+            raise tls_words.bad_length()
         done, self._encrypted = self._encrypted, 0
         try:
-            if done > total:
-                raise _bad_length()
             self._send_pending(sock, limit)
             while done < total or not total:
                 done += self._repeat(sock, limit, self._tls.write, view[done : done + PIECE])
@@ -245,37 +203,79 @@ class Pump:
                 if not total:
                     break
             return done
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError):
+        except OSError:
             self._encrypted = done
             raise
-        finally:
-            self._writing.release()
-            if self._outgoing.pending:
-                self._send_quietly(sock)  # left by a reading thread while this one held the lock
 
     def do_handshake(self) -> None:
         """Handshake, or go on with it."""
         sock, limit = self._begin(HANDSHAKE)
-        self._send_pending(sock, limit)
-        self._repeat(sock, limit, self._tls.do_handshake)
-        self._send_pending(sock, limit)
+        try:
+            self._send_pending(sock, limit)
+            self._repeat(sock, limit, self._tls.do_handshake)
+            self._send_last(sock, limit)
+        except OSError as error:
+            raise tls_words.told(error, HANDSHAKE) from None
+
+    def _send_last(self, sock: Any, limit: Limit) -> None:
+        """The end of the handshake.
+
+        What a TLS 1.3 server has left to send are tickets: OpenSSL does not mind if its client has
+        gone meanwhile, for what the client has sent can still be read.
+        """
+        try:
+            self._send_pending(sock, limit)
+        except (BrokenPipeError, ConnectionResetError):
+            if not (self._server_side and self._tls.version() == "TLSv1.3"):
+                raise
+            self._unsent = memoryview(b"")
 
     def shutdown(self) -> Any:
         """Exchange close_notify; returns the socket, for plain text to go on with."""
-        sock, limit = self._begin(READ)
-        self._send_pending(sock, limit)
-        self._repeat(sock, limit, self._tls.shutdown)
-        self._send_pending(sock, limit)
+        sock, limit = self._begin(SHUTDOWN)
+        if base.fileno(sock) < 0:
+            raise tls_words.gone()
+        try:
+            self._send_before_shutdown(sock, limit)
+            self._repeat(sock, limit, self._tls.shutdown)
+            self._send_pending(sock, limit)
+        except OSError as error:
+            raise tls_words.told(error, SHUTDOWN) from None
         return sock
+
+    def _send_before_shutdown(self, sock: Any, limit: Limit) -> None:
+        try:
+            self._send_pending(sock, limit)
+        except (BrokenPipeError, ConnectionResetError):
+            with self._lock:
+                try:
+                    self._tls.shutdown()  # what OpenSSL says of its own state comes first
+                except ssl.SSLWantReadError:
+                    pass
+            raise
 
     # -- the pump --------------------------------------------------------------------------------
 
-    def _begin(self, words: str) -> tuple[Any, Limit]:
+    def _begin(self, operation: str) -> tuple[Any, Limit]:
         sock = self._sock()
         if sock is None:
             raise ssl.SSLError("Underlying socket connection gone")
+        if self._forks != forks:
+            self._after_fork()
         timeout = base.gettimeout(sock)
-        return sock, _forever[words] if timeout is None else Limit(timeout, words)
+        return sock, forever[operation] if timeout is None else Limit(timeout, operation)
+
+    def _after_fork(self) -> None:
+        """Threads of the parent may have held the locks."""
+        self._lock, self._reading, self._writing = RLock(), RLock(), RLock()
+        self._forks = forks
+
+    def _number(self, sock: Any) -> int:
+        """The descriptor; after SSLSocket.detach() it is the same as long as nobody closes it."""
+        fd = base.fileno(sock)
+        if fd < 0 and self._connection and connections.get(self._fd) is self._connection:
+            return self._fd
+        return fd
 
     def _repeat(self, sock: Any, limit: Limit, call: Callable[..., Any], *args: Any) -> Any:
         """Call OpenSSL until it does not ask for another record any more, or none can be had."""
@@ -297,13 +297,13 @@ class Pump:
                 self._send_pending(sock, limit)
             came = self._take_record(sock, limit, records)
 
-    def _enter(self, lock: Any, limit: Limit) -> bool:
+    def _enter(self, lock: Any, limit: Limit, receiving: bool) -> bool:
         """Acquire within the limit; False: the socket is non-blocking, another thread is at it."""
         left = limit.left()
         if lock.acquire(timeout=-1 if left is None else left):
             return True
         if limit.waits:
-            raise limit.timed_out()
+            raise limit.timed_out(receiving)
         return False
 
     def _take_record(self, sock: Any, limit: Limit, seen: int) -> bool:
@@ -311,7 +311,7 @@ class Pump:
 
         False: the socket is non-blocking, and the record is not here yet; what there is, is kept.
         """
-        if not self._enter(self._reading, limit):
+        if not self._enter(self._reading, limit, receiving=True):
             return False
         try:
             if self._records != seen:
@@ -319,7 +319,8 @@ class Pump:
             if not self._record:
                 self._record = memoryview(bytearray(HEADER + LONGEST_BODY))
             while self._have < self._size:
-                got = _transfer(sock, True, self._record[self._have : self._size], limit)
+                place = self._record[self._have : self._size]
+                got = transfer(sock, self._number(sock), True, place, limit)
                 if got == 0:
                     self._hand_over(ended=True)
                     return True
@@ -362,17 +363,17 @@ class Pump:
                     with self._lock:
                         self._unsent = memoryview(self._outgoing.read())
                 while self._unsent:
-                    sent = _transfer(sock, False, self._unsent, limit)
+                    sent = transfer(sock, self._number(sock), False, self._unsent, limit)
                     self._unsent = self._unsent[sent:]
             except BlockingIOError:
-                raise _want_write() from None
+                raise tls_words.want_write(limit.operation) from None
             finally:
                 self._writing.release()
 
     def _send_quietly(self, sock: Any) -> None:
         """As far as possible at once: what remains goes with the next operation."""
         try:
-            self._send_pending(sock, _at_once)
+            self._send_pending(sock, at_once[READ])
         except OSError:
             return
 
@@ -390,6 +391,7 @@ class Undecided(Pump):
         sock, _ = self._begin(HANDSHAKE)
         if base.fileno(sock) in connections:
             self.__class__ = Pump  # type: ignore[assignment]
+            self._connection = connections[base.fileno(sock)]
             return self
         tls, owner = self._tls, self._tls.owner
         own = self._original(
@@ -421,20 +423,6 @@ def _room(length: int, buffer: Any) -> bool:
     return length > 0 and (buffer is None or memoryview(buffer).nbytes > 0)
 
 
-def _want_write() -> ssl.SSLError:
-    error = ssl.SSLWantWriteError(
-        ssl.SSL_ERROR_WANT_WRITE, "The operation did not complete (write) (_ssl.c)"
-    )
-    error.library = error.reason = None  # type: ignore[assignment]
-    return error
-
-
-def _bad_length() -> ssl.SSLError:
-    error = ssl.SSLError(ssl.SSL_ERROR_SSL, "[SSL: BAD_LENGTH] bad length (_ssl.c)")
-    error.library, error.reason = "SSL", "BAD_LENGTH"
-    return error
-
-
 # -- the graft -----------------------------------------------------------------------------------
 
 
@@ -443,6 +431,7 @@ def graft(ssl_module: Any) -> None:
     original = ssl_module.SSLContext._wrap_socket
     if getattr(original, "__wsdirect__", False):
         return
+    tls_words.wrap, tls_words.context_class = original, ssl_module.SSLContext
 
     def _wrap_socket(
         self: Any,
@@ -468,3 +457,11 @@ def _is_unconnected(sock: Any, owner: Any) -> bool:
     """Whether this is SSLSocket.connect(), which wraps first."""
     tcp = sock.family in (_socket.AF_INET, _socket.AF_INET6)
     return tcp and not getattr(owner, "_connected", True)
+
+
+def _forked() -> None:
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)

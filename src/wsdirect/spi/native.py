@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from wsdirect.spi.provider import ServiceProvider
+
+    Endpoint = tuple[str, int]
 else:
     Protocol = object  # importing `typing` would cost every process milliseconds
 
@@ -32,6 +34,7 @@ __all__ = [
     "AF_INET6",
     "IPPROTO_IPV6",
     "IPV6_V6ONLY",
+    "SO_EARLY",
     "SO_NATIVE_STREAM",
     "WSAID_NATIVE_STREAM",
     "NativeStream",
@@ -43,6 +46,15 @@ SO_NATIVE_STREAM = 0x7F01
 
 Its connections are native byte streams: WSPConnect returns as soon as the offer is queued, and a
 listener takes only such offers.  Source: wsdirect.
+"""
+
+SO_EARLY = 0x7F02
+"""Option of ours at level SOL_SOCKET, BOOL, for native streams, set before WSPListen or WSPConnect.
+
+On a listener: its program has not accepted anything yet, and may never do so.  An address has one
+such listener: WSPListen answers WSAEADDRINUSE to a second.  On a connecting socket: it may meet
+such a listener if there is no other; the offer then stands for a tenth of a second only.
+Source: wsdirect.
 """
 
 # The SPI of SANs knows IPv4 only.  Providers with native streams may know IPv6, too; the numbers
@@ -93,6 +105,26 @@ class NativeStream(Protocol):
         Errors:
             WSAENOTSOCK: s is not a socket.
             WSAEINVAL: it does not listen.
+        """
+
+    def names_of(self, own: object, peer: object) -> tuple[Endpoint, Endpoint] | None:
+        """The addresses of a connection whose descriptor came from another process.
+
+        Args:
+            own: What getsockname says of it, as the kernel has it.
+            peer: What getpeername says.
+
+        Returns:
+            The local (host, port) and the peer's; None if this is no stream of the provider's.
+        """
+
+    def not_taken(self, peer: Any) -> None:
+        """An offer to this address was withdrawn because nobody took it in time.
+
+        Offers to listeners with SO_EARLY are then not made there for a while.
+
+        Args:
+            peer: (host, port) that was connected to.
         """
 
 

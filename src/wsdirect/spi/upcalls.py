@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import itertools
-import threading
+from _thread import get_ident
 from collections import deque
 
 from wsdirect.spi.errors import WSAError, WsaErrorCode
@@ -330,7 +330,7 @@ class HandleSpace(UpcallTable):
 
     def run_apcs(self) -> int:
         """Run what WPUQueueApc queued for the calling thread; how many there were."""
-        queue = self._apcs.get(threading.get_ident())
+        queue = self._apcs.get(get_ident())
         done = 0
         while queue:
             function, context = queue.popleft()

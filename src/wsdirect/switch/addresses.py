@@ -76,10 +76,3 @@ def spi_family(host: str) -> int:
 def is_wildcard(host: str) -> bool:
     """Whether this stands for every address of the host."""
     return host in ("0.0.0.0", "::")
-
-
-def source_for(host: str) -> str:
-    """The address that the kernel gives a socket of ours which connects to this local address."""
-    if host.startswith("127."):
-        return "127.0.0.1"
-    return host  # the local table's routes carry the address itself as preferred source

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 
 from wsdirect import reasons, settings
+from wsdirect.locality import is_at_home, is_local, source_for
 from wsdirect.reasons import Reason
+from wsdirect.spi.whereabouts import may_reach
 from wsdirect.switch import addresses, policy
-from wsdirect.switch.connection import Connection, fresh, move_descriptor
-from wsdirect.switch.options import carried
+from wsdirect.switch.connection import Connection, is_untouched, move_descriptor
+from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.ports import Lease, pool
-from wsdirect.switch.reaching import reach
-from wsdirect.switch.routes import Route, route_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from wsdirect.switch.addresses import Endpoint
     from wsdirect.switch.reaching import Reached
+    from wsdirect.switch.routes import Route
 
+_fileno = _socket.socket.fileno  # not the class's own: that tells of code that we do not see
 TCP_CLOSE = 7  # a socket that has neither connected nor listened
 
 
@@ -50,27 +53,55 @@ def try_switch(sock: Any, sockaddr: tuple[Any, ...]) -> Reason:
     no = policy.objection_to(endpoint)
     if no is not None:
         return no
+    if not is_at_home(sock):
+        return reasons.OTHER_NAMESPACE
+    if not is_local(endpoint[0]):
+        return reasons.REMOTE_PEER
+    if not _found_somebody(endpoint):
+        return reasons.NO_LISTENER
+    from wsdirect.switch.routes import route_to  # loads the providers
+
     route = route_to(endpoint[0])
     if isinstance(route, Reason):
         return route
+    if not is_untouched(_fileno(sock)):
+        no = policy.objection_to_options(sock)
+        if no is not None:
+            return no
+    if ":" in sockaddr[0] and ":" not in endpoint[0] and only_v6(sock):
+        return reasons.UNSUPPORTED_OPTION  # TCP has an error for it
     return _connect(sock, route, endpoint)
+
+
+_found = False
+
+
+def _found_somebody(endpoint: Endpoint) -> bool:
+    """Whether to try; until somebody is found once, without loading what it takes to try."""
+    global _found
+    if not _found:
+        now = settings.current()
+        # where all connections are sessions, listeners have other names
+        loaded = "wsdirect.switch.routes" in sys.modules or now.session == "always"
+        _found = loaded or may_reach(now.providers, *endpoint)
+    return _found
 
 
 def _local_name(sock: Any, endpoint: Endpoint) -> tuple[Endpoint, Lease | None]:
     """The name that TCP would give the socket: its own if it is bound, else a pooled port."""
     bound = addresses.endpoint_of(_socket.socket.getsockname(sock))
     if bound is not None and bound[1] != 0:
-        host = (
-            bound[0] if not addresses.is_wildcard(bound[0]) else addresses.source_for(endpoint[0])
-        )
+        host = bound[0] if not addresses.is_wildcard(bound[0]) else source_for(endpoint[0])
         return (host, bound[1]), None
-    lease = pool.lease(addresses.source_for(endpoint[0]), endpoint)
+    lease = pool.lease(source_for(endpoint[0]), endpoint)
     return (lease.host, lease.port), lease
 
 
 def _connect(sock: Any, route: Route, endpoint: Endpoint) -> Reason:
+    from wsdirect.switch.reaching import reach
+
     local, lease = _local_name(sock, endpoint)
-    reached = reach(route, local, endpoint, lease)
+    reached = reach(route, local, endpoint, lease, early=True)
     if isinstance(reached, Reason):
         return reached
     _adopt(sock, route, reached, local, endpoint, lease)
@@ -88,8 +119,8 @@ def _adopt(
 ) -> None:
     """Put the stream's bell in the place of the TCP socket."""
     stream = reached.stream
-    fd = sock.fileno()
-    options = {} if fd in fresh else carried(sock)
+    fd = _fileno(sock)
+    options = {} if is_untouched(fd) else carried(sock)
     connection = Connection(
         stream,
         family=addresses.family_number(sock),

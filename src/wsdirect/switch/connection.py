@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+import time
 
 from wsdirect import reasons, status
 from wsdirect._core import native
@@ -17,6 +18,7 @@ from wsdirect.switch.options import Options, inline_of, linger_of, window_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from wsdirect._core._native import Stream
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from wsdirect.switch.addresses import Endpoint
     from wsdirect.switch.ports import Lease
 
+EARLY_OFFER = 0.5  # seconds; longer than such an offer stands, and shorter than all others
 _close = os.close  # the front may graft os.close
 
 
@@ -78,6 +81,12 @@ class Connection:
             self.stream.inline = inline_of(options)
         self.companion = -1  # the TCP socket that the program bound, kept for its port
 
+    @property
+    def is_early(self) -> bool:
+        """Whether its offer was made to a listener whose program has not accepted anything yet."""
+        due = self.stream.offer_deadline
+        return due is not None and due - time.monotonic() < EARLY_OFFER
+
     def shown_local(self) -> tuple[Any, ...]:
         """What getsockname says."""
         return shown(self.family, self.local)
@@ -97,6 +106,7 @@ class Connection:
         assert native is not None
         connections[fd] = self
         native.table_bind(fd, self.stream)
+        native.unmark(fd, ~native.WATCHED & 0xFFFFFFFF)
         if not self.fds:
             self.stream.fd = fd
             self._open_row(fd)
@@ -115,6 +125,12 @@ class Connection:
             peer_pid=self.peer_pid,
         )
         self.stream.count_into(page.traffic(self.row))
+
+    def passed_on(self) -> None:
+        """The descriptor goes to another process, and the bytes through a kernel socket."""
+        self.reason = reasons.PASSED_ON
+        if self.row >= 0:
+            status.page().update_row(self.row, reason=self.reason.number)
 
     def close_row(self) -> None:
         """Take the connection off the status page."""
@@ -136,6 +152,11 @@ class Connection:
         self.close_row()
         self.stream.close(linger_of(self.options.values))
         self._end_lease()
+
+    def give_up(self) -> None:
+        """This process ends at once, or becomes another program, and the kernel closes for it."""
+        self.stream.close(linger_of(self.options.values))
+        self.stream.unshare()  # the hold of this process, which nothing will release
 
     def leave(self, fds: list[int]) -> None:
         """The descriptors go on as something else (TCP); the stream was revoked."""
@@ -160,7 +181,7 @@ class Connection:
 
 
 class Plain:
-    """A TCP connection, or a listener, that this process's front has seen."""
+    """A listener whose connections all are TCP's."""
 
     __slots__ = ("reason", "row")
 
@@ -169,10 +190,15 @@ class Plain:
         self.reason = reason
 
 
-fresh: set[int] = set()
-"""Sockets that the program made and set no option of: there is none to carry over."""
+leaving: list[Callable[[int], None]] = []
+"""Called with a descriptor number before another socket takes its place."""
 connections: dict[int, Connection] = {}
 plain: dict[int, Plain] = {}
+
+
+def is_untouched(fd: int) -> bool:
+    """Whether the program made this socket and set no option of it: there is none to carry over."""
+    return native is not None and bool(native.mark_of(fd) & native.UNTOUCHED)
 
 
 def note_plain(
@@ -182,12 +208,32 @@ def note_plain(
     local: tuple[Any, ...] | None = None,
     peer: tuple[Any, ...] | None = None,
 ) -> None:
-    """Put a connection that stays on TCP on the status page."""
+    """Let a connection, or a listener, that stays on TCP be seen with its reason.
+
+    A connection costs one word: its addresses are what the kernel says.
+    """
+    assert native is not None
     forget_plain(fd)
+    if role != "listen":
+        status.page().make()
+        native.mark_plain(fd, status.ROLES.index(role), reason.number)
+        return
     row = status.page().open_row(
         fd=fd, role=role, path="tcp", reason=reason.number, local=local, peer=peer
     )
     plain[fd] = Plain(row, reason)
+    native.mark(fd, native.LISTENING)  # so that its end is heard of
+
+
+def reason_of(fd: int) -> Reason | None:
+    """Why this connection or listener is TCP's; None: nothing is known of the descriptor."""
+    known = plain.get(fd)
+    if known is not None:
+        return known.reason
+    mark = 0 if native is None else native.mark_of(fd)
+    if native is None or not mark & native.PLAIN:
+        return None
+    return reasons.by_number(mark >> 16)
 
 
 def forget_plain(fd: int) -> None:
@@ -195,6 +241,8 @@ def forget_plain(fd: int) -> None:
     known = plain.pop(fd, None)
     if known is not None:
         status.page().close_row(known.row)
+    if native is not None and native.mark_of(fd) & native.PLAIN:
+        native.unmark(fd, ~native.WATCHED & 0xFFFFFFFF)
 
 
 def borrowed(fd: int) -> _socket.socket:
@@ -210,12 +258,16 @@ def forget(fd: int) -> None:
     """A descriptor number was closed, or reused, without its socket object being closed."""
     known = connections.get(fd)
     if known is not None:
+        if known.fds == {fd}:
+            known.stream.fd = -1  # somebody else's socket by now: it must not be shut down
         known.release(fd)
     forget_plain(fd)
 
 
 def move_descriptor(source: int, target: int) -> None:
     """Make `target` what `source` is, but in its own blocking mode; closes `source`."""
+    for tell in leaving:
+        tell(target)
     blocking = os.get_blocking(target)
     inheritable = os.get_inheritable(target)
     if os.get_blocking(source) != blocking:
@@ -227,12 +279,24 @@ def move_descriptor(source: int, target: int) -> None:
 _dup2 = os.dup2
 
 
-def after_fork_child() -> None:
-    """Give the rows of inherited connections a page of this process's own."""
+def show_process() -> None:
+    """There is a status page: count and tell of TCP connections there from now on."""
     assert native is not None
     page = status.page()
-    page.after_fork_child()
     native.count_process_into(page.counters)
+    native.publish_marks(*page.plains)
+
+
+def after_fork_child() -> None:
+    """Give the rows of inherited connections a page of this process's own.
+
+    Without any there is no page yet: most children start another program at once.
+    """
+    assert native is not None
+    native.count_process_into(bytearray(status.COUNTERS_SIZE))
+    native.publish_marks(None, None)
+    page = status.page()
+    page.after_fork_child()
     for connection in set(connections.values()):
         if connection.row >= 0:
             connection.stream.count_into(page.traffic(connection.row))

@@ -8,29 +8,36 @@ is sent again over a TCP connection that takes the descriptor's place.
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import os
 import time
 from _thread import RLock
 
 from wsdirect import reasons
+from wsdirect._core import native
+from wsdirect.locality import is_at_home
 from wsdirect.switch import addresses
 from wsdirect.switch.connection import Connection, connections, move_descriptor, note_plain
+from wsdirect.switch.options import linger_of
 from wsdirect.switch.ports import pool
+from wsdirect.switch.routes import Route, route_to
 from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wsdirect._core._native import Stream
+    from wsdirect.reasons import Reason
 
 CONNECT_TIMEOUT = 30.0  # seconds; the peer is on this host
 
 _lock = RLock()
 
 
-def move_to_tcp(fd: int) -> list[int]:
+def move_to_tcp(fd: int, why: Reason | None = None) -> list[int]:
     """Move the connection on this descriptor to TCP, unless its peer has attached meanwhile.
 
+    `why`: None if the peer did not take the offer, or not in time.
     Returns the descriptors that stand for another socket now: pollers must register them anew.
     OSError as connect() raises it, when TCP cannot reach the peer either.
     """
@@ -40,7 +47,7 @@ def move_to_tcp(fd: int) -> list[int]:
             return []
         expired = connection.stream.offer_deadline
         late = expired is not None and time.monotonic() >= expired
-        reason = reasons.OFFER_EXPIRED if late else reasons.REFUSED_BY_PEER
+        reason = why or (reasons.OFFER_EXPIRED if late else reasons.REFUSED_BY_PEER)
         tcp = _tcp_socket(connection)
         try:
             tcp.settimeout(CONNECT_TIMEOUT)
@@ -53,12 +60,43 @@ def move_to_tcp(fd: int) -> list[int]:
             tcp.close()
             raise
         fds = _replace(connection, tcp)
+        if late:
+            _tell_provider(connection)
         tell_once(
             "info",
             f"connection to {connection.peer[0]} port {connection.peer[1]}: {reason.explain()}",
         )
         note_plain(fd, connection.role, reason, connection.local, connection.peer)
         return fds
+
+
+def _tell_provider(connection: Connection) -> None:
+    """So that later clients do not wait for somebody who does not accept."""
+    route = route_to(connection.peer[0])
+    if isinstance(route, Route) and route.native is not None:
+        route.native.not_taken(connection.peer)
+
+
+def settle(fd: int) -> None:
+    """Before this descriptor is closed: see to an offer that will not stand for long.
+
+    Whoever accepts later finds what a client has left, unless the offer is one to an early
+    listener: then nobody may ever look.  So it is waited for, and goes on over TCP.
+    """
+    known = connections.get(fd)
+    if known is None or known.role != "connect" or len(known.fds) > 1:
+        return
+    stream, due = known.stream, known.stream.offer_deadline
+    if due is None or not stream.queued() or linger_of(known.options.values):
+        return
+    if not known.is_early:
+        return
+    while native is not None and stream.state == native.OFFERED and time.monotonic() < due:
+        time.sleep(0.001)
+    try:
+        move_to_tcp(fd)
+    except OSError:
+        return  # nor does TCP find anybody
 
 
 def _send_again(tcp: _socket.socket, stream: Stream) -> None:
@@ -83,7 +121,11 @@ def _tcp_socket(connection: Connection) -> _socket.socket:
         own = pool.withdraw(connection.lease)
     if own >= 0:
         return _socket.socket(connection.family, _socket.SOCK_STREAM, 0, own)
-    return _socket.socket(connection.family, _socket.SOCK_STREAM)
+    made = _socket.socket(connection.family, _socket.SOCK_STREAM)
+    if not is_at_home(made):  # this thread has entered another network namespace meanwhile
+        made.close()
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+    return made
 
 
 def _replace(connection: Connection, tcp: _socket.socket) -> list[int]:

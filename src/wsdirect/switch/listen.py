@@ -3,6 +3,9 @@
 The TCP listener stays what it is.  Beside it this process listens on the SAN, from the moment the
 program really accepts through the front (its first accept() or its registration with a poller): a
 SAN listener that nobody accepts on would hold clients up, which is worse than TCP.
+
+Until then there is an early listener.  Clients that find no other one leave their offers there, and
+go to TCP with them after a moment; the first accept brings those in that have come so far.
 """
 
 from __future__ import annotations
@@ -15,24 +18,27 @@ import time
 from collections import deque
 
 from wsdirect import reasons, settings, status
+from wsdirect.locality import is_at_home
 from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, Condition
 from wsdirect.spi.errors import WSAError, WsaErrorCode
-from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
+from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_EARLY, SO_NATIVE_STREAM
 from wsdirect.switch import addresses, policy
 from wsdirect.switch.connection import (
     Connection,
     forget,
     note_plain,
+    plain,
 )
-from wsdirect.switch.listeners import listeners, new_poll, register, unblocked, wait
+from wsdirect.switch.listeners import held, listeners, new_poll, register, unblocked, wait
 from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.routes import Route, listening_route
-from wsdirect.telling import tell_once
+from wsdirect.telling import tell, tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsdirect.reasons import Reason
     from wsdirect.spi.structures import AcceptRequest
     from wsdirect.switch.addresses import Endpoint
     from wsdirect.switch.session.accepting import Acceptor
@@ -78,23 +84,12 @@ class Listener:
         )
 
     def _listen(self, endpoint: Endpoint, v6_alone: bool) -> None:
-        provider, native = self.route.provider, self.route.native
-        family = addresses.spi_family(endpoint[0])
+        native = self.route.native
         if native is None:
-            self._listen_for_sessions(family, endpoint, v6_alone)
+            self._listen_for_sessions(addresses.spi_family(endpoint[0]), endpoint, v6_alone)
             return
-        s = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, self.route.info)
-        try:
-            if v6_alone:
-                provider.WSPSetSockOpt(s, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-            provider.WSPBind(s, endpoint)
-            provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
-            provider.WSPListen(s, BACKLOG)
-            provider.WSPEventSelect(s, None, 0)  # never wait in WSPAccept
-            self.san, self.san_fd = s, native.accept_fileno(s)
-        except BaseException:
-            provider.WSPCloseSocket(s)
-            raise
+        self.san = _listening_socket(self.route, endpoint, v6_alone)
+        self.san_fd = native.accept_fileno(self.san)
 
     def _listen_for_sessions(self, family: int, endpoint: Endpoint, v6_alone: bool) -> None:
         from wsdirect.switch.session.accepting import Acceptor
@@ -126,19 +121,36 @@ class Listener:
             arrived = self._arrived()
             if arrived is not None:
                 self._waiting.append(arrived)
+                held.add(self.fd)  # pollers ask until it is taken
         return bool(self._waiting)
 
     def streams(self) -> list[Any]:
         """Those of connections that were not taken yet."""
         return [stream for stream, _, _, _ in self._waiting]
 
+    def relay_waiting(self) -> None:
+        """Another program accepts on the listener from now on: bring it what was not taken yet."""
+        from wsdirect.switch.relaying import relay
+
+        while self._waiting:
+            relay(self._waiting.popleft()[0], self.private.getsockname())
+
     @property
     def has_waiting(self) -> bool:
         """Whether ready() has found a connection that was not taken yet."""
         return bool(self._waiting)
 
-    def _arrived(self) -> tuple[Any, Endpoint, Endpoint, int | None] | None:
-        """The next good request, accepted: stream, local and peer's address, a session's peer."""
+    def take_over(self, san: int) -> None:
+        """Bring in those who have come to the early listener."""
+        while (arrived := self._arrived(san)) is not None:
+            self._waiting.append(arrived)
+            held.add(self.fd)
+
+    def _arrived(self, san: int = -1) -> tuple[Any, Endpoint, Endpoint, int | None] | None:
+        """The next good request, accepted: stream, local and peer's address, a session's peer.
+
+        `san`: another SAN listener than this one's own.
+        """
         if self._acceptor is not None:
             return self._arrived_session(self._acceptor)
         provider, native = self.route.provider, self.route.native
@@ -146,7 +158,8 @@ class Listener:
         while True:
             callee: list[Endpoint] = []  # a wildcard listener learns which address was meant
             try:
-                accepted, peer = provider.WSPAccept(self.san, _accept_any, callee)
+                listening = self.san if san < 0 else san
+                accepted, peer = provider.WSPAccept(listening, _accept_any, callee)
                 stream = native.stream(accepted)
             except WSAError as error:
                 if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
@@ -248,12 +261,70 @@ class Listener:
                 self.route.provider.WSPCloseSocket(self.san)
             except WSAError as error:
                 tell_once("debug", f"closing a SAN listener: {error}")
+        status.page().close_row(self.row)
+        self._let_go()
+
+    def abandon(self) -> None:
+        """In a forked child: the listener is the parent's.
+
+        The provider lets go of its side by itself.  It must not be called here: another thread may
+        have held its locks when this one forked.
+        """
+        listeners.pop(self.fd, None)
+        if self._acceptor is not None:
+            self._acceptor.close()
+        status.page().forget_row(self.row)
+        self._let_go()
+
+    def _let_go(self) -> None:
         for stream, _, _, _ in self._waiting:
             stream.close(True)
             os.close(stream.fd)
         self._waiting.clear()
-        status.page().close_row(self.row)
         self.private.detach()  # the descriptor is the program's
+
+
+class Early:
+    """The SAN side of a TCP listener before its first accept."""
+
+    __slots__ = ("_route", "_san")
+
+    def __init__(self, route: Route, san: int) -> None:
+        self._route = route
+        self._san = san
+
+    def become(self, listener: Listener) -> None:
+        """The first accept: whoever comes between the last look and the end goes to TCP."""
+        if listener.route is self._route:
+            listener.take_over(self._san)
+        self.close()
+
+    def close(self) -> None:
+        """Whoever has come goes to TCP."""
+        try:
+            self._route.provider.WSPCloseSocket(self._san)
+        except WSAError as error:
+            tell("debug", f"closing an early listener: {error}")
+
+
+def _listening_socket(route: Route, endpoint: Endpoint, v6_alone: bool, early: bool = False) -> int:
+    """A SAN listener; OSError as WSPListen raises it."""
+    provider = route.provider
+    family = addresses.spi_family(endpoint[0])
+    s = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, route.info)
+    try:
+        if v6_alone:
+            provider.WSPSetSockOpt(s, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        provider.WSPBind(s, endpoint)
+        provider.WSPSetSockOpt(s, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+        if early:
+            provider.WSPSetSockOpt(s, SOL_SOCKET, SO_EARLY, 1)
+        provider.WSPListen(s, BACKLOG)
+        provider.WSPEventSelect(s, None, 0)  # never wait in WSPAccept
+    except BaseException:
+        provider.WSPCloseSocket(s)
+        raise
+    return s
 
 
 def _accept_any(request: AcceptRequest) -> int:
@@ -266,11 +337,8 @@ def prepare() -> None:
     listening_route()
 
 
-def make(fd: int, private: _socket.socket) -> Listener | None:
-    """The switched side of the TCP listener on `fd`, which `private` is our view of; None: no TCP.
-
-    OSError when the provider cannot listen.
-    """
+def _place(private: _socket.socket) -> tuple[Route, Endpoint] | Reason | None:
+    """Where to listen for a TCP listener; or why not, with None for what is no such listener."""
     if private.family not in (addresses.AF_INET, addresses.AF_INET6):
         return None
     if private.type != _socket.SOCK_STREAM or not private.getsockopt(
@@ -279,9 +347,37 @@ def make(fd: int, private: _socket.socket) -> Listener | None:
         return None
     endpoint = addresses.endpoint_of(private.getsockname())
     route = listening_route()
-    if endpoint is None or route is None or policy.objection_to(endpoint) is not None:
+    if endpoint is None or route is None:
+        return reasons.REMOTE_PEER
+    if not is_at_home(private):
+        return reasons.OTHER_NAMESPACE
+    no = policy.objection_to(endpoint) or policy.objection_to_options(private)
+    return (route, endpoint) if no is None else no
+
+
+def make(fd: int, private: _socket.socket) -> Listener | None:
+    """The switched side of the TCP listener on `fd`, which `private` is our view of; None: no TCP.
+
+    OSError when the provider cannot listen.
+    """
+    place = _place(private)
+    if not isinstance(place, tuple):
+        if place is not None and fd not in plain:
+            note_plain(fd, "listen", place, local=private.getsockname())
         return None
     if os.get_blocking(fd):
         unblocked.add(fd)
     private.settimeout(0.0)
-    return Listener(fd, private, route, endpoint)
+    return Listener(fd, private, *place)
+
+
+def make_early(private: _socket.socket) -> Early | None:
+    """An early listener; None where there can be none, or where another process has it."""
+    place = _place(private)
+    if not isinstance(place, tuple) or place[0].native is None:
+        return None
+    try:
+        return Early(place[0], _listening_socket(*place, only_v6(private), early=True))
+    except OSError as error:
+        tell("debug", f"no early listener on {place[1]}: {error}")
+        return None

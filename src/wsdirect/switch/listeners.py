@@ -9,13 +9,16 @@ import os
 import select
 from _thread import RLock
 
+from wsdirect._core import native
 from wsdirect.switch import policy
-from wsdirect.switch.connection import borrowed, forget_plain
+from wsdirect.switch.connection import borrowed, forget_plain, plain
 from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wsdirect.switch.listen import Listener
+    from collections.abc import Callable
+
+    from wsdirect.switch.listen import Early, Listener
 
 # The originals: the front grafts the module's function and the type's methods.
 new_poll = select.poll
@@ -29,9 +32,48 @@ listening: set[int] = set()
 """Descriptors on which this process called listen(), or that it has found to listen."""
 listeners: dict[int, Listener] = {}
 """Those that also accept switched connections, by descriptor of the TCP listener."""
+early: dict[int, Early] = {}
+"""What those have that nobody has accepted on yet."""
+held: set[int] = set()
+"""Those that were found to hold a switched connection which accept() has not taken yet."""
 unblocked: set[int] = set()
 """Listeners that the switch made non-blocking, though the program did not."""
+began: list[Callable[[int], None]] = []
+"""Called with each descriptor on which the program has begun to listen."""
+changed: list[Callable[[], None]] = []
+"""Called when this process has begun to accept switched connections on another address."""
 _lock = RLock()
+
+
+def begin(fd: int) -> None:
+    """The program listens on this descriptor."""
+    assert native is not None
+    listening.add(fd)
+    native.unmark(fd, ~native.WATCHED & 0xFFFFFFFF)
+    native.mark(fd, native.LISTENING)
+    for tell in began:
+        tell(fd)
+    if fd not in listeners and fd not in early and policy.objection() is None:
+        _begin_early(fd)
+
+
+def _begin_early(fd: int) -> None:
+    from wsdirect.switch.listen import make_early
+
+    private = borrowed(fd)
+    try:
+        made = make_early(private)
+    finally:
+        private.detach()
+    if made is not None:
+        early[fd] = made
+
+
+def end_early(fd: int) -> None:
+    """Others may accept on this listener, or nobody will: its clients shall not wait."""
+    known = early.pop(fd, None)
+    if known is not None:
+        known.close()
 
 
 def prepare() -> None:
@@ -62,11 +104,20 @@ def accepting(fd: int) -> Listener | None:
         except (OSError, ValueError) as error:
             tell_once("info", f"listener on descriptor {fd} accepts TCP only: {error}")
             made = None
+        assert native is not None
         if made is None:
             private.detach()
+            if fd in plain:
+                native.mark(fd, native.TCP_ONLY | plain[fd].reason.number << 16)
             return None
         forget_plain(fd)
+        native.mark(fd, native.LISTENING)
         listeners[fd] = made
+        before = early.pop(fd, None)
+        if before is not None:
+            before.become(made)
+        for tell in changed:
+            tell()
         return made
 
 
@@ -79,8 +130,11 @@ def blocking_again(fd: int) -> None:
 
 def close_listener(fd: int) -> None:
     """The descriptor is about to be closed."""
+    assert native is not None
     listening.discard(fd)
     unblocked.discard(fd)
+    native.unmark(fd, native.LISTENING | native.TCP_ONLY | 0xFFFF0000)
+    end_early(fd)
     known = listeners.get(fd)
     if known is not None:
         known.close()
@@ -88,6 +142,8 @@ def close_listener(fd: int) -> None:
 
 def close_all() -> None:
     """Accept TCP only from now on."""
+    for fd in list(early):
+        end_early(fd)
     for known in list(listeners.values()):
         known.close()
 
@@ -103,4 +159,6 @@ def after_fork_child() -> None:
     """The parent's SAN listeners are not the child's: it makes its own when it accepts."""
     global _lock
     _lock = RLock()  # another thread of the parent may have held it
-    close_all()
+    early.clear()
+    for known in list(listeners.values()):
+        known.abandon()

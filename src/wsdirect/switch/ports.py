@@ -49,7 +49,7 @@ class PortPool:
     """Ports of this process; not shared with forked children."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, _Address] = {}
+        self.addresses: dict[str, _Address] = {}
         self._lock = allocate_lock()  # two threads must not find the same port free
 
     def lease(self, host: str, peer: Endpoint) -> Lease:
@@ -58,9 +58,9 @@ class PortPool:
             return self._lease(host, peer)
 
     def _lease(self, host: str, peer: Endpoint) -> Lease:
-        address = self._addresses.get(host)
+        address = self.addresses.get(host)
         if address is None:
-            address = self._addresses.setdefault(host, _Address())
+            address = self.addresses.setdefault(host, _Address())
         for _ in range(len(address.sockets)):
             address.turn = (address.turn + 1) % len(address.sockets)
             port = address.sockets[address.turn][0]
@@ -87,7 +87,7 @@ class PortPool:
 
     def release(self, lease: Lease) -> None:
         """The connection is over; releasing twice does nothing."""
-        address = self._addresses.get(lease.host)
+        address = self.addresses.get(lease.host)
         if address is not None:
             address.used.pop((lease.port, lease.peer), None)
 
@@ -101,7 +101,7 @@ class PortPool:
             return self._withdraw(lease)
 
     def _withdraw(self, lease: Lease) -> int:
-        address = self._addresses.get(lease.host)
+        address = self.addresses.get(lease.host)
         if address is None:
             return -1
         for index, (port, bound) in enumerate(address.sockets):
@@ -113,10 +113,10 @@ class PortPool:
     def forget(self) -> None:
         """In a forked child: these are the parent's ports."""
         self._lock = allocate_lock()  # another thread of the parent may have held it
-        for address in self._addresses.values():
+        for address in self.addresses.values():
             for _, bound in address.sockets:
                 os.close(bound)
-        self._addresses.clear()
+        self.addresses.clear()
 
 
 pool = PortPool()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsdirect import reasons, settings
 from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET
 from wsdirect.spi.errors import WSAError, WsaErrorCode
-from wsdirect.spi.native import SO_NATIVE_STREAM
+from wsdirect.spi.native import SO_EARLY, SO_NATIVE_STREAM
 from wsdirect.switch import addresses
 from wsdirect.switch.ports import Lease, pool
 from wsdirect.telling import tell
@@ -55,7 +55,9 @@ class Reached:
             self._session.confirm()
 
 
-def reach(route: Route, local: Endpoint, peer: Endpoint, lease: Lease | None) -> Reached | Reason:
+def reach(
+    route: Route, local: Endpoint, peer: Endpoint, lease: Lease | None, early: bool = False
+) -> Reached | Reason:
     """Connect over a SAN.
 
     Args:
@@ -63,13 +65,15 @@ def reach(route: Route, local: Endpoint, peer: Endpoint, lease: Lease | None) ->
         local: The name that the peer is to see.
         peer: The destination.
         lease: The pooled port of `local`, given back if this fails; None: the program's own.
+        early: Whether a listener whose program has not accepted anything yet will do; the caller
+            moves the connection to TCP if it does not in time, even if it is closed before.
 
     Returns:
         The connection, or why it has to be TCP.
     """
     try:
         if route.native is not None:
-            return Reached(_native_stream(route, route.native, local, peer))
+            return Reached(_native_stream(route, route.native, local, peer, early))
         return _over_session(route, local, peer)
     except OSError as error:
         if lease is not None:
@@ -82,7 +86,9 @@ def reach(route: Route, local: Endpoint, peer: Endpoint, lease: Lease | None) ->
         return reason
 
 
-def _native_stream(route: Route, native: NativeStream, local: Endpoint, peer: Endpoint) -> Any:
+def _native_stream(
+    route: Route, native: NativeStream, local: Endpoint, peer: Endpoint, early: bool
+) -> Any:
     provider = route.provider
     descriptor = -1
     try:
@@ -90,6 +96,8 @@ def _native_stream(route: Route, native: NativeStream, local: Endpoint, peer: En
         descriptor = provider.WSPSocket(family, SOCK_STREAM, IPPROTO_TCP, route.info)
         provider.WSPBind(descriptor, local)
         provider.WSPSetSockOpt(descriptor, SOL_SOCKET, SO_NATIVE_STREAM, 1)
+        if early:
+            provider.WSPSetSockOpt(descriptor, SOL_SOCKET, SO_EARLY, 1)
         provider.WSPConnect(descriptor, peer)
         return native.stream(descriptor)
     except WSAError as error:

@@ -102,3 +102,5 @@ def after_fork_child() -> None:
     """Another thread of the parent may have held the lock."""
     global _lock
     _lock = RLock()
+    for name in [name for name, route in _started.items() if route is None]:
+        del _started[name]  # or it was starting one

@@ -7,6 +7,7 @@ import sys
 import time
 
 from wsdirect import reasons, status
+from wsdirect.tools import unreached
 from wsdirect.tools.text import address_text, age_text, paint, print_json, size_text, table
 
 TYPE_CHECKING = False
@@ -31,12 +32,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as data")
     options = parser.parse_args(words)
 
+    pages = list(status.read_all())
     found = [
         (snapshot, row)
-        for snapshot in status.read_all()
+        for snapshot in pages
         for row in sorted(snapshot.rows, key=lambda row: row.since)
         if options.all or row.role != "listen"
     ]
+    found += unreached.find(pages)
     if options.json:
         print_json([describe(snapshot, row) for snapshot, row in found])
         return 0
@@ -52,7 +55,7 @@ def main(words: list[str]) -> int:
 
 
 def describe(snapshot: status.Snapshot, row: status.Row) -> dict[str, Any]:
-    """One connection as data: sizes in bytes, age in seconds."""
+    """One connection as data: sizes in bytes, age in seconds; None where they are not known."""
     reason = reasons.by_number(row.reason)
     return {
         "pid": snapshot.pid,
@@ -65,9 +68,9 @@ def describe(snapshot: status.Snapshot, row: status.Row) -> dict[str, Any]:
         "path": row.path,
         "provider": row.provider or None,
         "reason": reason.code if reason else str(row.reason),
-        "tx": row.tx,
-        "rx": row.rx,
-        "age": round(_age(row), 3),
+        "tx": row.tx if row.tx >= 0 else None,
+        "rx": row.rx if row.rx >= 0 else None,
+        "age": round(_age(row), 3) if row.since >= 0 else None,
     }
 
 
@@ -81,9 +84,9 @@ def _cells(snapshot: status.Snapshot, row: status.Row) -> tuple[str, ...]:
         address_text(row.peer),
         row.path,
         reason.code if reason else str(row.reason),
-        size_text(row.tx),
-        size_text(row.rx),
-        age_text(_age(row)),
+        size_text(row.tx) if row.tx >= 0 else "-",
+        size_text(row.rx) if row.rx >= 0 else "-",
+        age_text(_age(row)) if row.since >= 0 else "-",
     )
 
 

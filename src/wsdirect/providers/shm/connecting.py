@@ -93,7 +93,9 @@ def connect(
         socket.step(Step.CONNECT)
     try:
         limit = timeout if socket.native else None
-        found = san.connector.connect(kind, local, socket.port, remote, port, limit, hello)
+        found = san.connector.connect(
+            kind, local, socket.port, remote, port, limit, hello, socket.early and socket.native
+        )
     except OSError as error:
         _give_up(socket)
         code = from_oserror(error, call)

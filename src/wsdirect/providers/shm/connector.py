@@ -24,7 +24,9 @@ from time import monotonic
 
 from wsdirect import reasons
 from wsdirect._core import native
+from wsdirect.locality import is_at_home
 from wsdirect.providers.shm.names import (
+    EARLY,
     NATIVE,
     NEW_SEGMENT,
     STREAMS,
@@ -51,6 +53,10 @@ _MISSES: Final = 8
 _MISS_MEMORY: Final = 0.05  # seconds
 _DESTINATIONS_MAX: Final = 1024
 _FIRST_LOOK: Final = (0, 1, 2, 3)
+_EARLY_DEADLINE: Final = 0.1
+"""Seconds that somebody who has not accepted yet gets: a busy program's way from listen to accept.
+If it never accepts, as other code does it, its clients lose so much once in a while."""
+_EARLY_AGAIN: Final = 60.0  # seconds until the next try, where that happened
 _PROBE_EVERY: Final = 16
 _LOOK_WIDE_EVERY: Final = 64
 
@@ -130,9 +136,10 @@ def _shuffled(slots: tuple[int, ...]) -> list[int]:
 
 
 class _Destination:
-    __slots__ = ("missed_at", "misses", "routes")
+    __slots__ = ("early_from", "missed_at", "misses", "routes")
 
     def __init__(self, bases: tuple[bytes, ...]) -> None:
+        self.early_from = 0.0
         self.routes = tuple(_Route(base) for base in bases)
         self.misses = 0
         self.missed_at = 0.0
@@ -158,6 +165,7 @@ class Connector:
         remote_port: int,
         deadline: float | None,
         hello: bytes = b"",
+        early: bool = False,
     ) -> Reached | reasons.Reason:
         """Queue an offer at a listener; does not wait for anything.
 
@@ -169,6 +177,7 @@ class Connector:
             remote_port: Its port.
             deadline: Seconds for the peer to accept, for waits on the stream; None: no limit.
             hello: For MESSAGES: the first message, which the acceptor finds with the request.
+            early: Whether a listener whose program has not accepted anything yet will do.
 
         Returns:
             The connection, or why there is none: no-listener, foreign-uid or backlog-full.
@@ -188,6 +197,10 @@ class Connector:
         attempt = _Attempt(self._pool, kind, local, local_port, remote, remote_port, hello)
         try:
             found = self._search(destination, attempt)
+            if early and found is reasons.NO_LISTENER and deadline is not None:
+                sooner = self._search_early(destination, attempt)
+                if sooner is not None:
+                    found, deadline = sooner, min(deadline, _EARLY_DEADLINE)
             if isinstance(found, int):
                 destination.misses = 0
                 return Reached(attempt.finish(deadline), found)
@@ -196,6 +209,23 @@ class Connector:
         destination.misses += 1
         destination.missed_at = monotonic()
         return found
+
+    def not_taken(self, remote: Host, remote_port: int) -> None:
+        """An offer for a byte stream was withdrawn, as nobody took it in time."""
+        destination = self._destinations.get((STREAMS, remote, remote_port))
+        if destination is not None:
+            destination.early_from = monotonic() + _EARLY_AGAIN
+
+    @staticmethod
+    def _search_early(destination: _Destination, attempt: _Attempt) -> int | None:
+        """Try those who have not accepted yet; the process's number."""
+        if destination.early_from and monotonic() < destination.early_from:
+            return None
+        for route in destination.routes:
+            outcome = attempt.try_name(route.base + EARLY)
+            if isinstance(outcome, tuple):
+                return outcome[0]
+        return None
 
     def _search(self, destination: _Destination, attempt: _Attempt) -> int | reasons.Reason:
         """Try the names in order; the listener's process number, or the reason for none."""
@@ -266,6 +296,8 @@ class _Attempt:
         """
         for _ in range(2):
             connection = self._prepare()
+            if not is_at_home(connection):  # this thread has entered another network namespace
+                return reasons.OTHER_NAMESPACE
             error = connection.connect_ex(name)  # an exception would cost more than the call
             if error:
                 if error == errno.EAGAIN:

@@ -25,8 +25,10 @@ from _socket import (
 )
 
 from wsdirect._core import native
+from wsdirect.locality import is_at_home
 from wsdirect.providers.shm.addresses import is_local
 from wsdirect.providers.shm.names import (
+    EARLY,
     MESSAGES,
     NATIVE,
     NEW_SEGMENT,
@@ -37,7 +39,7 @@ from wsdirect.providers.shm.names import (
     listener_name,
     unpack_offer,
 )
-from wsdirect.providers.shm.peers import is_trusted, peer_of
+from wsdirect.providers.shm.peers import is_number_of, is_trusted, peer_of
 from wsdirect.providers.shm.segments import own_segment
 from wsdirect.telling import tell_once
 
@@ -120,6 +122,7 @@ class Listener:
         port: int,
         both_families: bool,
         backlog: int,
+        early: bool = False,
     ) -> Listener:
         """Listen.
 
@@ -130,6 +133,7 @@ class Listener:
             port: The TCP port it stands for.
             both_families: The IPv6 wildcard takes IPv4 connections as well.
             backlog: Most requests that wait; more are refused by the kernel.
+            early: Under the name for those who have not accepted yet; one process can have it.
 
         Errors:
             OSError: no descriptor left, or EADDRINUSE: SLOTS_MAX processes listen there.
@@ -137,12 +141,14 @@ class Listener:
         base = listener_name(kind, host, port, both_families)
         listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         try:
+            if not is_at_home(listening):  # this thread has entered another network namespace
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             for slot in range(SLOTS_MAX):
                 try:
-                    listening.bind(base + b"%d" % slot)
+                    listening.bind(base + (EARLY if early else b"%d" % slot))
                     break
                 except OSError as error:
-                    if error.errno != errno.EADDRINUSE or slot == SLOTS_MAX - 1:
+                    if error.errno != errno.EADDRINUSE or early or slot == SLOTS_MAX - 1:
                         raise
             self = cls(adopted, kind, host, port, both_families, listening)
             self.set_backlog(backlog)
@@ -256,7 +262,7 @@ class Listener:
         if offer is None:
             tell_once("info", f"process {pid} connected without a valid offer")
             return None
-        if (pid and offer.pid != pid) or not self._is_meant(offer):
+        if not (is_number_of(offer.pid, pid) and self._is_meant(offer)):
             tell_once("info", f"process {pid} made an offer that does not fit")
             return None
         segment = self._segment_of(connection, offer, (pid, uid))

@@ -7,6 +7,7 @@ address, each under a slot number of its own:
     \0wsdirect/1/s/127.0.0.1:8000/0      byte streams, one address, slot 0
     \0wsdirect/1/m/0.0.0.0:8000/0        messages, all IPv4 addresses
     \0wsdirect/1/s/*:8000/2              all addresses of both families, slot 2
+    \0wsdirect/1/s/*:8000/e              the same, before the first accept
 
 A connecting process binds its own end to a name that carries its `Offer` (binary, at most 107
 bytes); the accepting process gets it together with the connection.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 __all__ = [
+    "EARLY",
     "MESSAGES",
     "NATIVE",
     "NEW_SEGMENT",
@@ -49,6 +51,9 @@ NEW_SEGMENT: Final = 1
 """Offer flag: the segment's descriptor follows in one message."""
 NATIVE: Final = 2
 """Offer flag: a native byte stream, not messages."""
+
+EARLY: Final = b"e"
+"""In the place of a slot number: the listener of a program that has not accepted anything yet."""
 
 SLOTS_MAX: Final = 1024
 """Most processes that can listen on one address."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsdirect.providers.shm.names import parse_host, unpack_offer
 from wsdirect.providers.socket_table import Step
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from wsdirect.providers.shm.san import San
 
     Stream = _native.Stream
+    Endpoint = tuple[str, int]
 
 __all__ = ["NativeStreams"]
 
@@ -69,3 +71,32 @@ class NativeStreams:
         if socket.listener is None:
             raise WSAError(WsaErrorCode.WSAEINVAL, "accept_fileno")
         return socket.listener.fileno()
+
+    def names_of(self, own: object, peer: object) -> tuple[Endpoint, Endpoint] | None:
+        """The addresses of a stream whose descriptor came from another process.
+
+        The connecting end's socket bears its offer as its name, whichever end is asked.
+
+        Args:
+            own: The name of the socket itself, as the kernel has it.
+            peer: That of the socket at the other end.
+
+        Source: wsdirect.
+        """
+        offer = unpack_offer(own)
+        if offer is not None:
+            return (offer.local.text, offer.local_port), (offer.remote.text, offer.remote_port)
+        offer = unpack_offer(peer)
+        if offer is not None:
+            return (offer.remote.text, offer.remote_port), (offer.local.text, offer.local_port)
+        return None
+
+    def not_taken(self, peer: Endpoint) -> None:
+        """An offer to this address was withdrawn because nobody took it in time.
+
+        Args:
+            peer: (host, port) that was connected to.
+
+        Source: wsdirect.
+        """
+        self._san.connector.not_taken(parse_host(peer[0]), peer[1])

@@ -20,7 +20,7 @@ from wsdirect.spi.constants import (
     TCP_NODELAY,
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode
-from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
+from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_EARLY, SO_NATIVE_STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ _E = WsaErrorCode
 _BOOLEAN: Final[dict[tuple[int, int], str]] = {
     (SOL_SOCKET, SO_DEBUG): "debug",
     (SOL_SOCKET, SO_NATIVE_STREAM): "native",
+    (SOL_SOCKET, SO_EARLY): "early",
     (IPPROTO_TCP, TCP_NODELAY): "no_delay",
     (IPPROTO_IPV6, IPV6_V6ONLY): "v6only",
 }
 # What decides the kind or the name of a connection cannot be changed after it has got them.
-_EARLY: Final = frozenset(("native", "v6only"))
+_FIXED: Final = frozenset(("native", "early", "v6only"))
 
 
 def message_max(socket: SanSocket) -> int:
@@ -97,7 +98,7 @@ def set_option(socket: SanSocket, level: int, option: int, value: object) -> Non
     number = value if type(value) is int else _number_in(value, call)
     if not -0x80000000 <= number <= 0xFFFFFFFF or (priority and number < 0):
         raise WSAError(_E.WSAEINVAL, call, f"{value!r} is no value for it.")
-    if name in _EARLY:
+    if name in _FIXED:
         with socket.lock:
             socket.require("SO_NATIVE_STREAM")
             setattr(socket, name, bool(number))

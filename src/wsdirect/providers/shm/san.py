@@ -9,7 +9,6 @@ from wsdirect.providers.shm.connector import Connector
 from wsdirect.providers.shm.progress import Progress
 from wsdirect.providers.shm.segments import AdoptedSegments, SegmentPool
 from wsdirect.providers.shm.sockets import SanSocket, end_stream
-from wsdirect.providers.shm.transfer import Channel
 from wsdirect.providers.socket_table import SocketTable, Step
 
 TYPE_CHECKING = False
@@ -85,6 +84,9 @@ class San:
         if socket.native:
             socket.stream = stream
         else:
+            # messages and RDMA: programs whose connections are byte streams need nothing of it
+            from wsdirect.providers.shm.transfer import Channel
+
             newest: Any = _Newest(self)
             socket.channel = Channel(socket, stream, newest, self.progress)
         socket.step(Step.ESTABLISH)

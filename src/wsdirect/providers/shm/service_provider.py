@@ -346,6 +346,7 @@ class SharedMemoryProvider(MemoryFunctions, ServiceProvider):
                     socket.port,
                     not socket.v6only,
                     backlog,
+                    socket.early,
                 )
                 try:
                     accepting.watch(san, socket.selection, listener)

@@ -35,6 +35,7 @@ class SanSocket(Socket):
     Attributes:
         family: AF_INET, or AF_INET6 in Winsock's numbering.
         native: It is a native stream, not messages.
+        early: SO_EARLY.
         v6only: Listening on the IPv6 wildcard takes no IPv4 connections.
         debug: SO_DEBUG as set.
         no_delay: TCP_NODELAY as set; nothing is ever delayed.
@@ -58,6 +59,7 @@ class SanSocket(Socket):
         "connecting",
         "debug",
         "deferred",
+        "early",
         "family",
         "handover",
         "host",
@@ -78,6 +80,7 @@ class SanSocket(Socket):
         super().__init__(catalog_id)
         self.family = family
         self.native = False
+        self.early = False
         self.v6only = False
         self.debug = False
         self.no_delay = False

@@ -180,8 +180,9 @@ class Pipe:
         """Whether the program has closed its end, not only half of it; then this is the end."""
         if not self._hung_up() or self.stream.available():
             return False
-        if not self._in_told:
+        if not self._in_told and not self.stream.peer_deaf:
             try:
+                # Not for a program that has only shut down both directions: it could read them.
                 # Bytes that go nowhere: after a half close, this tells a reset from a close.
                 self.stream.send(b"\0", 0.0)
             except BrokenPipeError:

@@ -69,8 +69,11 @@ class Core(ServiceProvider):
         self._numbers = count(0x100, 4)
         self._upcalls = UpcallTable()
         self._own_handles = True
-        self._engine = Engine(self._advance)
+        self._engine = self._new_engine()
         self._serving = Serving(self._engine, self._upcalls)
+
+    def _new_engine(self) -> Engine:
+        return Engine(self._advance)
 
     @property
     def protocol_info(self) -> WSAPROTOCOL_INFOW:
@@ -106,7 +109,7 @@ class Core(ServiceProvider):
         with self._lock:
             self._users += 1
             if self._users == 1:
-                self._engine = Engine(self._advance)
+                self._engine = self._new_engine()
             if upcalls is not None:
                 self._upcalls = upcalls
             self._serving = Serving(self._engine, self._upcalls)
@@ -329,7 +332,7 @@ class Core(ServiceProvider):
         self._sockets = {}
         self._lock = threading.RLock()
         self._engine.abandon()
-        self._engine = Engine(self._advance)
+        self._engine = self._new_engine()
         self._serving = Serving(self._engine, self._upcalls)
         for sock in sockets:
             if sock.lead is not None:

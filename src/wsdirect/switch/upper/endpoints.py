@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         def receive(self, buffers: Sequence[memoryview], peek: bool) -> int:
             """Bytes received; 0 at the end of the stream."""
 
+        def take(self, size: int) -> bytes:
+            """The same for a caller without a buffer."""
+
         def wait(self, seconds: float | None) -> bool:
             """Wait, without the socket's lock, until `receive` would say something."""
 
@@ -217,6 +220,9 @@ class TcpEndpoint:
             return self.sock.recv_into(buffers[0], 0, flags)
         return self.sock.recvmsg_into(buffers[:MOST_BUFFERS], 0, flags)[0]
 
+    def take(self, size: int) -> bytes:  # noqa: D102
+        return self.sock.recv(size)
+
     def wait(self, seconds: float | None) -> bool:  # noqa: D102
         poller = new_poll()
         register(poller, self.sock.fileno(), select.POLLIN)
@@ -359,6 +365,11 @@ class StreamEndpoint:
             got: int = self.stream.recv_into(buffers[0], 0, flags)
             return got
         found: int = self.stream.recv_scatter(buffers, flags | _exact)
+        return found
+
+    def take(self, size: int) -> bytes:  # noqa: D102
+        self._check()
+        found: bytes = self.stream.recv(size, 0)
         return found
 
     def wait(self, seconds: float | None) -> bool:  # noqa: D102

@@ -13,6 +13,7 @@ from collections import deque
 
 from wsdirect import reasons, settings, status
 from wsdirect._core import native
+from wsdirect.locality import source_for
 from wsdirect.reasons import Reason
 from wsdirect.spi.constants import IPPROTO_TCP, SOCK_STREAM, SOL_SOCKET, Condition
 from wsdirect.spi.errors import WSAError, WsaErrorCode
@@ -55,13 +56,15 @@ def objection() -> Reason | None:
 class Lead:
     """Names and status row of a connection; of a switched one its borrowed port, too."""
 
-    __slots__ = ("_counting", "_row", "lease", "local", "peer", "role")
+    __slots__ = ("_counting", "_row", "lease", "local", "peer", "peer_pid", "provider", "role")
 
     def __init__(self, role: str, local: Name | None, peer: Name, lease: Lease | None) -> None:
         self.role = role
         self.local = local
         self.peer = peer
         self.lease = lease
+        self.provider = ""  # the SAN's, once it is shown
+        self.peer_pid = 0
         self._row = -1
         self._counting: Any = None
 
@@ -78,6 +81,7 @@ class Lead:
         pid = peer_pid or 0
         if peer_pid is None and stream is not None and native is not None:
             pid = native.peer_pid(stream.fd)
+        self.provider, self.peer_pid = provider, pid
         self._row = page.open_row(
             fd=fd, role=self.role, path=provider or "tcp", reason=reason.number,
             provider=provider, local=self.local, peer=self.peer, peer_pid=pid,
@@ -119,8 +123,8 @@ def _names(sock: Socket, peer: Name) -> tuple[Name, Lease | None]:
         bound = addresses.endpoint_of(sock.tcp.getsockname())
         if bound is not None:
             any_of_them = addresses.is_wildcard(bound[0])
-            return (addresses.source_for(peer[0]) if any_of_them else bound[0], bound[1]), None
-    lease = pool.lease(addresses.source_for(peer[0]), peer)
+            return (source_for(peer[0]) if any_of_them else bound[0], bound[1]), None
+    lease = pool.lease(source_for(peer[0]), peer)
     return (lease.host, lease.port), lease
 
 

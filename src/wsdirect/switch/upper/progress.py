@@ -13,6 +13,7 @@ import time
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 from wsdirect.switch.upper import paths
 from wsdirect.switch.upper.endpoints import StreamEndpoint, TcpEndpoint, Unattached, failure_code
+from wsdirect.switch.upper.engine import SPENT
 from wsdirect.switch.upper.sockets import Receive, Send
 from wsdirect.switch.upper.tables import RECORDED_WHEN, Ready, State, Step
 
@@ -161,7 +162,7 @@ class Serving:
         if (
             sock.receives
             or sock.sends
-            or sock.polled
+            or any(mask != SPENT for mask in sock.polled.values())
             or sock.waiters
             or sock.selected & ~sock.reported
             or sock.urgents
@@ -270,6 +271,9 @@ class Serving:
             assert arrival is not None
             sock.enable("AcceptEx")
             request.give(self, arrival)
+        starved = sock.listener is not None and sock.listener.starved
+        if starved and sock.accepts and sock.accepts[0].needs_descriptor:
+            self.end(sock, sock.accepts.popleft(), WsaErrorCode.WSAEMFILE)
         return ready
 
     def _moving(self, sock: Socket, ready: int) -> int:
@@ -345,9 +349,13 @@ class Serving:
         assert endpoint is not None
         mask = 0
         # with data there, the descriptor is readable, and no news of others would come by it
-        if sock.receives or (
-            bits & (Ready.DATA | Ready.END | Ready.RESET)
-            and not ready & (Ready.DATA | Ready.END | Ready.RESET)
+        if (
+            sock.receives
+            or sock.reader is not None
+            or (
+                bits & (Ready.DATA | Ready.END | Ready.RESET)
+                and not ready & (Ready.DATA | Ready.END | Ready.RESET)
+            )
         ):
             mask |= IN
         if sock.sends or bits & Ready.ROOM or not endpoint.settled():

@@ -230,6 +230,7 @@ class Socket:
         self.reserved: tuple[Socket, Any] | None = None  # of an acceptor: listener and request
         self.running: dict[int, Request] = {}
         self.waiters: dict[Waiter, int] = {}
+        self.reader: Callable[[], object] | None = None  # called while there are data, see adopting
         self.announcer = Upcalls()
         # what the engine polls: descriptor -> mask
         self.polled: dict[int, int] = {}
