@@ -16,7 +16,7 @@ $(TOOLS): pyproject.toml bootstrap
 	VENV=$(VENV) sh bootstrap --env
 	$(BIN)/python -c 'import tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
 	  x = t["project"]["optional-dependencies"]; \
-	  print(*t["build-system"]["requires"], *x["test"], *x["dev"], *x["docs"], "cmake", "ninja", sep="\n")' > $@.txt
+	  print(*t["build-system"]["requires"], *x["test"], *x["apps"], *x["dev"], *x["docs"], "cmake", "ninja", sep="\n")' > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@
 
