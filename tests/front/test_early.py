@@ -89,7 +89,7 @@ def test_children_that_call_back_before_their_parent_listens_to_them():
                 client = socket.create_connection(address)
                 client.sendall(b"%d" % number)
                 assert client.recv(1) == b"k"
-                print(path(client), flush=True)
+                os.write(1, f"{path(client)} ".encode())  # in one piece
                 os._exit(0)
             children.append(child)
         time.sleep(0.03)

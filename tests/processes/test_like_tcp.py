@@ -30,6 +30,7 @@ def run(*command: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+QUIET = ("-W", "ignore::DeprecationWarning")  # of forks of a process with threads
 SLOW = {"exit_with_daemon_threads_that_wait", "handlers_run_and_calls_go_on"}
 
 
@@ -38,7 +39,8 @@ SLOW = {"exit_with_daemon_threads_that_wait", "handlers_run_and_calls_go_on"}
     [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in _module.scenarios],
 )
 def test_same_as_tcp(name: str) -> None:
-    plain = run(sys.executable, str(PROGRAM), name)
-    switched = run(sys.executable, "-m", "wsdirect", "run", str(PROGRAM), name)
+    plain = run(sys.executable, *QUIET, str(PROGRAM), name)
+    launcher = ["-m", "wsdirect", "run", sys.executable]
+    switched = run(sys.executable, *launcher, *QUIET, str(PROGRAM), name)
     assert switched["result"] == plain["result"]
     assert all(switched["switched"])
