@@ -18,7 +18,13 @@ from wsdirect.spi.constants import (
     SOL_SOCKET,
 )
 from wsdirect.spi.errors import WSAError, WsaErrorCode
-from wsdirect.spi.native import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_NATIVE_STREAM
+from wsdirect.spi.native import (
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_EARLY,
+    SO_NATIVE_STREAM,
+)
 from wsdirect.spi.overlapped import Event
 from wsdirect.testing.processes import Child
 
@@ -410,3 +416,54 @@ def test_connects_from_many_threads(san, port):
         thread.join()
     assert failures == []
     assert eventually(lambda: len(san.switch.handles) == 1)
+
+
+def early_listener(san, port):
+    s = san.socket(port, native=True)
+    san.provider.WSPSetSockOpt(s, SOL_SOCKET, SO_EARLY, 1)
+    try:
+        san.provider.WSPListen(s, 8)
+        san.provider.WSPEventSelect(s, None, 0)
+    except WSAError:
+        san.provider.WSPCloseSocket(s)
+        raise
+    return s
+
+
+def connect_early(san, port):
+    s = san.socket(45001, native=True)
+    san.provider.WSPSetSockOpt(s, SOL_SOCKET, SO_EARLY, 1)
+    try:
+        san.provider.WSPConnect(s, (HOST, port))
+    except WSAError:
+        san.provider.WSPCloseSocket(s)
+        raise
+    return s
+
+
+def test_an_early_listener_is_met_by_those_who_want_to(san, port):
+    early = early_listener(san, port)
+    assert code_of(early_listener, san, port) == E.WSAENOBUFS
+    assert code_of(lambda: san.connect(port, native=True)) == E.WSAETIMEDOUT
+    a = san.native.stream(connect_early(san, port))
+    assert a.offer_deadline - time.monotonic() < 0.2
+    san.native.accept_no_more(early)
+    assert code_of(connect_early, san, port) == E.WSAETIMEDOUT
+    b = san.native.stream(san.provider.WSPAccept(early)[0])  # who has come can still be accepted
+    assert code_of(san.provider.WSPAccept, early) == E.WSAEWOULDBLOCK
+    a.send(b"early")
+    assert b.recv(10) == b"early"
+    finish(a, b)
+    real = san.listen(port, native=True)
+    finish(san.native.stream(connect_early(san, port)))
+    assert readable(san.native.accept_fileno(real))
+    for listener in (early, real):
+        san.provider.WSPCloseSocket(listener)
+
+
+def test_an_early_listener_that_takes_nobody_is_left_alone_for_a_while(san, port):
+    early = early_listener(san, port)
+    finish(san.native.stream(connect_early(san, port)))
+    san.native.not_taken((HOST, port))
+    assert code_of(connect_early, san, port) == E.WSAETIMEDOUT
+    san.provider.WSPCloseSocket(early)

@@ -52,7 +52,7 @@ SO_EARLY = 0x7F02
 """Option of ours at level SOL_SOCKET, BOOL, for native streams, set before WSPListen or WSPConnect.
 
 On a listener: its program has not accepted anything yet, and may never do so.  An address has one
-such listener: WSPListen answers WSAEADDRINUSE to a second.  On a connecting socket: it may meet
+such listener: WSPListen answers WSAENOBUFS to a second.  On a connecting socket: it may meet
 such a listener if there is no other; the offer then stands for a tenth of a second only.
 Source: wsdirect.
 """
@@ -101,6 +101,17 @@ class NativeStream(Protocol):
         Returns:
             A descriptor that polls readable while a request is queued.  The provider's: it must
             not be read from or closed, and ends with the socket.
+
+        Errors:
+            WSAENOTSOCK: s is not a socket.
+            WSAEINVAL: it does not listen.
+        """
+
+    def accept_no_more(self, s: int) -> None:
+        """Take no more connection requests; those that wait can still be accepted.
+
+        Args:
+            s: Descriptor of a listening socket.
 
         Errors:
             WSAENOTSOCK: s is not a socket.

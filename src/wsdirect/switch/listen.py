@@ -294,8 +294,10 @@ class Early:
         self._san = san
 
     def become(self, listener: Listener) -> None:
-        """The first accept: whoever comes between the last look and the end goes to TCP."""
-        if listener.route is self._route:
+        """The first accept: whoever does not come here any more finds the listener."""
+        native = self._route.native
+        if listener.route is self._route and native is not None:
+            native.accept_no_more(self._san)
             listener.take_over(self._san)
         self.close()
 

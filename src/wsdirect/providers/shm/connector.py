@@ -221,10 +221,11 @@ class Connector:
         """Try those who have not accepted yet; the process's number."""
         if destination.early_from and monotonic() < destination.early_from:
             return None
-        for route in destination.routes:
-            outcome = attempt.try_name(route.base + EARLY)
-            if isinstance(outcome, tuple):
-                return outcome[0]
+        for slot in (EARLY, b"0"):  # the first accept may have come between the two looks
+            for route in destination.routes:
+                outcome = attempt.try_name(route.base + slot)
+                if isinstance(outcome, tuple):
+                    return outcome[0]
         return None
 
     def _search(self, destination: _Destination, attempt: _Attempt) -> int | reasons.Reason:

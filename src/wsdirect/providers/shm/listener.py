@@ -17,6 +17,7 @@ from _socket import (
     MSG_CTRUNC,
     MSG_DONTWAIT,
     SCM_RIGHTS,
+    SHUT_RD,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     SOCK_STREAM,
@@ -190,6 +191,10 @@ class Listener:
         """Change how many requests may wait; also tells clients which process serves them."""
         self.backlog = min(max(backlog, 1), BACKLOG_MAX)
         self._socket.listen(self.backlog - 1)  # the kernel lets one more wait than it is told
+
+    def end(self) -> None:
+        """Refuse whoever comes from now on; who waits can still be accepted."""
+        self._socket.shutdown(SHUT_RD)  # the kernel's connect looks at this
 
     def fileno(self) -> int:
         """Readable while a request waits."""

@@ -9,6 +9,7 @@ from wsdirect.spi.errors import WSAError, WsaErrorCode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wsdirect._core import _native
+    from wsdirect.providers.shm.listener import Listener
     from wsdirect.providers.shm.san import San
 
     Stream = _native.Stream
@@ -67,10 +68,27 @@ class NativeStreams:
 
         Source: wsdirect.
         """
-        socket = self._sockets.get(s, "accept_fileno")
-        if socket.listener is None:
-            raise WSAError(WsaErrorCode.WSAEINVAL, "accept_fileno")
-        return socket.listener.fileno()
+        return self._listener(s, "accept_fileno").fileno()
+
+    def accept_no_more(self, s: int) -> None:
+        """Take no more connection requests; those that wait can still be accepted.
+
+        Args:
+            s: Descriptor of a listening socket.
+
+        Errors:
+            WSAENOTSOCK: s is not a socket.
+            WSAEINVAL: it does not listen.
+
+        Source: wsdirect.
+        """
+        self._listener(s, "accept_no_more").end()
+
+    def _listener(self, s: int, call: str) -> Listener:
+        listener = self._sockets.get(s, call).listener
+        if listener is None:
+            raise WSAError(WsaErrorCode.WSAEINVAL, call)
+        return listener
 
     def names_of(self, own: object, peer: object) -> tuple[Endpoint, Endpoint] | None:
         """The addresses of a stream whose descriptor came from another process.
