@@ -1,10 +1,9 @@
 #!/bin/sh
 # Builds wsdirect and runs its quick tests on every further CPython that this machine has, each in
-# an environment of its own (.venv-3.12, ...). One that is missing is named, and is no failure.
-# What failed is said again at the end, where it is found even if only the end was kept.
+# an environment of its own (.venv-3.12, ...), all at the same time. One that is missing is named, and
+# is no failure. What failed is said again at the end, where it is found even if only the end was kept.
 set -eu
 cd "$(dirname "$0")/.."
-failed=
 
 # python3.12 on the path may be a shim with nothing behind it, so ask each candidate who it is.
 find_python() {
@@ -17,29 +16,37 @@ find_python() {
     done
 }
 
-# Runs the tests of environment $1, shown as they run and kept in $1/tests.txt.
-run_tests() {
-    { "$1/bin/pytest" -q -m 'not slow' 2>&1 && : >"$1/passed"; } | tee "$1/tests.txt"
-    [ -e "$1/passed" ]
+# Builds and tests with interpreter $2 in environment $1; leaves $1.txt, and $1.passed if all is well.
+run() {
+    PYTHON=$2 VENV=$1 sh bootstrap test && "$1/bin/pytest" -q -m 'not slow' && : >"$1.passed"
 }
 
+tested=
 for version in ${PYTHONS:-3.12 3.13}; do
     python=$(find_python "$version")
     if [ -z "$python" ]; then
         echo "test-all-pythons: no CPython $version here; left out"
         continue
     fi
-    echo "test-all-pythons: CPython $version"
-    rm -f ".venv-$version/passed" ".venv-$version/tests.txt"
-    if ! PYTHON=$python VENV=.venv-$version sh bootstrap test || ! run_tests ".venv-$version"; then
-        failed="$failed $version"
-    fi
+    venv=.venv-$version
+    rm -f "$venv.passed"
+    echo "test-all-pythons: CPython $version; how far it is: tail -f $venv.txt"
+    run "$venv" "$python" >"$venv.txt" 2>&1 &
+    tested="$tested $venv"
 done
+wait
 
-for version in $failed; do
-    echo "test-all-pythons: failed on $version" >&2
-    if [ -e ".venv-$version/tests.txt" ]; then
-        sed -n '/ short test summary info /,/^Exception ignored/p' ".venv-$version/tests.txt" | head -n 60 >&2
+failed=
+for venv in $tested; do
+    echo "test-all-pythons: $venv: $(grep -E '^[0-9]+ (passed|failed)' "$venv.txt" || echo 'no tests were run')"
+    [ -e "$venv.passed" ] || failed="$failed $venv"
+done
+for venv in $failed; do
+    echo "test-all-pythons: failed in $venv" >&2
+    if grep -q '^=* FAILURES =*$\|^=* ERRORS =*$' "$venv.txt"; then
+        sed -n '/^=* \(FAILURES\|ERRORS\) =*$/,/^[0-9]* \(passed\|failed\)/p' "$venv.txt" | tail -n 250 >&2
+    else
+        tail -n 50 "$venv.txt" >&2
     fi
 done
 [ -z "$failed" ]
