@@ -281,7 +281,10 @@ def non_blocking():
                     with contextlib.suppress(ssl.SSLWantReadError):
                         end.do_handshake()
                         open_ends.discard(end)
-            seen += [outcome(c.recv, 10), outcome(s.recv, 10), readable(c), readable(s)]
+            seen += [outcome(c.recv, 10), outcome(s.recv, 10)]
+            while readable(c, 0.1):  # session tickets that took their time
+                outcome(c.recv, 10)
+            seen.append(readable(s))
             seen += [outcome(c.read, 10, bytearray(10)), c.pending()]
             data = os.urandom(20_000_000)
             seen += [outcome(c.send, data), outcome(c.send, data), readable(s, 1)]
