@@ -253,7 +253,7 @@ def work():
     select.select([client], [], [], 0)
 """
     names = json.loads(run(PRELUDE + work + ENDING))
-    assert {"sockets.py:getsockname", "pollers.py:select"} <= set(names)
+    assert {"sockets.py:getsockname", "selecting.py:select"} <= set(names)
 
 
 def test_epoll_of_switched_sockets_runs_nothing_either() -> None:

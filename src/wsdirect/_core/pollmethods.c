@@ -1,6 +1,6 @@
 /* select, poll and epoll on descriptors most of which have nothing to do with the switch.
  *
- * What is to be done for switched connections and listeners is Python (front/pollers.py).  Here a call
+ * What is to be done for switched connections and listeners is Python (front/watches.py).  Here a call
  * that concerns none of them goes to the original through its C pointer, and an answer of epoll that
  * means what it says goes back as it is, of a switched connection, too: its descriptor tells the truth.
  */

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* What the Python half (front/pollers.py) keeps; the containers are looked at, never changed. */
+/* What the Python half (front/watches.py) keeps; the containers are looked at, never changed. */
 int wsdpy_poll_state(PyObject *socket_base, PyObject *connections, PyObject *listeners, PyObject *busy,
                      PyObject *special, PyObject *listening);
 /* {name: descriptor} for select.epoll ("epoll") or the type of select.poll() ("poll"). */

@@ -183,7 +183,7 @@ def _reason_here(fd: int) -> reasons.Reason:
 
 def _graft_socket(socket: Any) -> None:
     from wsdirect import status
-    from wsdirect.front import descriptors, passing, pollers, processes, sockets
+    from wsdirect.front import descriptors, offers, passing, processes, sockets, watches
     from wsdirect.switch import listeners
     from wsdirect.switch.connection import leaving, show_process
 
@@ -191,7 +191,7 @@ def _graft_socket(socket: Any) -> None:
     now = settings.current()
     native.set_spin_limit(now.spin_us)
     cls = socket.socket
-    methods = native.socket_methods(cls, pollers.expired, passing.passing)
+    methods = native.socket_methods(cls, offers.expired, passing.passing)
     sockets.self_recv = methods["recv"]
     sockets.self_recv_into = methods["recv_into"]
     sockets.self_send = methods["send"]
@@ -203,11 +203,12 @@ def _graft_socket(socket: Any) -> None:
     for name, function in descriptors.grafts().items():
         original = getattr(os, name)
         grafts.graft(os, name, grafts.like(original)(function) if name in PYTHON_OS else function)
-    if pollers.offers.add not in sockets.began:
-        sockets.began.append(pollers.offers.add)
-        sockets.began.append(pollers.moved)
-        leaving.append(pollers.leaving)
-        listeners.began.append(pollers.listens)
+    if offers.offers.add not in sockets.began:
+        sockets.began.append(offers.offers.add)
+        sockets.began.append(watches.moved)
+        offers.on_moved.append(watches.moved)
+        leaving.append(watches.leaving)
+        listeners.began.append(watches.listens)
     passing.note_inherited()
     processes.register()
     status.page().attach = show_process
@@ -230,11 +231,11 @@ PYTHON_OS = ("closerange",)
 
 
 def _graft_select(select: Any) -> None:
-    from wsdirect.front import pollers
+    from wsdirect.front import pollers, selecting, watches
 
-    for name, function in pollers.functions().items():
+    for name, function in {**selecting.functions(), **pollers.functions()}.items():
         grafts.graft(select, name, function)
-    for which, methods in zip((pollers.epolls, pollers.polls), pollers.methods(), strict=True):
+    for which, methods in zip((watches.epolls, watches.polls), pollers.methods(), strict=True):
         for name, method in methods.items():
             grafts.graft(which.kind, name, method)
 

@@ -7,7 +7,7 @@ import os
 import struct
 
 from wsdirect._core import native
-from wsdirect.front.pollers import number_of
+from wsdirect.front.readiness import number_of
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False

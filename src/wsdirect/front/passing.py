@@ -20,7 +20,7 @@ from stat import S_ISSOCK
 
 from wsdirect import reasons
 from wsdirect._core import native
-from wsdirect.front import grafts, pollers
+from wsdirect.front import grafts, watches
 from wsdirect.switch import bare as switch_bare
 from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections, forget, move_descriptor
@@ -54,7 +54,7 @@ def settle_offer(fd: int) -> bool:
         from wsdirect.switch.handover import move_to_tcp
 
         for changed in move_to_tcp(fd, reasons.PASSED_ON):
-            pollers.moved(changed)
+            watches.moved(changed)
     return fd in connections
 
 
@@ -68,7 +68,7 @@ def go_bare(fd: int) -> None:
         return
     known = connections[fd]
     for changed in switch_bare.go_bare(known):
-        pollers.moved(changed)
+        watches.moved(changed)
 
 
 def settle(lost: bytes | None, fd: int) -> None:
@@ -121,7 +121,7 @@ def share_listener(fd: int) -> None:
     known = listeners.listeners.get(fd)
     if known is not None:
         known.relay_waiting()
-        if not pollers.is_watched(fd):
+        if not watches.is_watched(fd):
             known.close()
     listeners.blocking_again(fd)
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 from wsdirect._core import native
-from wsdirect.front import pollers
+from wsdirect.front import pollers, watches
 from wsdirect.front.sockets import is_offered, settle
 from wsdirect.switch import connection, listeners
 from wsdirect.switch.ports import pool
@@ -72,7 +72,7 @@ def register() -> None:
         assert native is not None
         there = (
             connection.connections, connection.plain, listeners.listening, listeners.listeners,
-            pool.addresses, pollers.epolls.watches, pollers.polls.watches,
+            pool.addresses, watches.epolls.watches, watches.polls.watches,
         )  # fmt: skip
         os.register_at_fork(before=_let_imports_end)
         before, in_child = native.fork_hooks(_before, _in_child, there)

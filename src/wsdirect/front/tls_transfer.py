@@ -7,7 +7,7 @@ import select
 from time import monotonic
 
 from wsdirect._core import native
-from wsdirect.front import pollers, tls_words
+from wsdirect.front import offers, tls_words
 from wsdirect.front.tls_words import HANDSHAKE, READ, SHUTDOWN, WRITE
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def transfer(sock: Any, fd: int, receiving: bool, buffer: memoryview, limit: Lim
             moved: int = move(buffer, limit.left(), flags)
             return moved
         except native.Unattached:
-            pollers.expired(fd)
+            offers.expired(fd)
         except BlockingIOError:
             if not limit.waits:
                 raise
