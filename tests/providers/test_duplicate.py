@@ -513,6 +513,10 @@ def test_owner_closes_while_somebody_fetches(san, port):
     assert code_of(take, san, info) == E.WSAEINVAL
 
 
+NOBODYS = 0x40000000 + os.getpid()
+"""A number that no duplicated socket has, here or in another run of these tests."""
+
+
 @pytest.mark.parametrize("messages", [
     [],
     [(b"x", 0)],
@@ -535,10 +539,10 @@ def test_garbage_in_a_parcel(san, messages):
     }
     pipe = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
-        squatter.bind(_name_of(77))
+        squatter.bind(_name_of(NOBODYS))
         squatter.listen()
         codes = []
-        info = san.provider.protocol_info.replace(dwProviderReserved=77)
+        info = san.provider.protocol_info.replace(dwProviderReserved=NOBODYS)
         before = resources()
         thread = threading.Thread(target=lambda: codes.append(code_of(take, san, info)))
         thread.start()
