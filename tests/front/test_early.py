@@ -162,6 +162,18 @@ def test_a_listener_that_nobody_accepts_on_is_waited_for_once():
     """) == ["offer-expired", "no-listener", "no-listener"]
 
 
+def test_a_listener_that_is_closed_resets_who_was_not_accepted():
+    assert run("""
+        client = socket.create_connection(address)
+        client.sendall(b"x")
+        server.close()
+        try:
+            client.recv(1)
+        except ConnectionResetError:
+            print("reset")
+    """) == ["reset"]
+
+
 def test_nothing_is_left_of_an_early_listener():
     assert run("""
         if not os.fork():

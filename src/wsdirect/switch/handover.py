@@ -39,7 +39,8 @@ def move_to_tcp(fd: int, why: Reason | None = None) -> list[int]:
 
     `why`: None if the peer did not take the offer, or not in time.
     Returns the descriptors that stand for another socket now: pollers must register them anew.
-    OSError as connect() raises it, when TCP cannot reach the peer either.
+    OSError when TCP cannot reach the peer either: ECONNRESET if the listener has gone, as TCP says
+    of a connection that nobody had accepted.
     """
     with _lock:
         connection = connections.get(fd)
@@ -56,6 +57,9 @@ def move_to_tcp(fd: int, why: Reason | None = None) -> list[int]:
             _send_again(tcp, connection.stream)
             if connection.stream.write_ended:
                 tcp.shutdown(_socket.SHUT_WR)
+        except ConnectionRefusedError as error:
+            tcp.close()
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
         except BaseException:
             tcp.close()
             raise
