@@ -150,12 +150,18 @@ UNHOOKED_CONNECT = Reason(
     "Use a library that goes through Python's sockets, or leave it on TCP.",
 )
 
+LINK_LOCAL = Reason(
+    24, "link-local",
+    "The address is link-local, and no provider knows which interface is meant.",
+    "Use another address of the host.",
+)
+
 ALL: tuple[Reason, ...] = (
     SWITCHED, NO_LISTENER, NOT_ACCEPTING_YET, REMOTE_PEER, FOREIGN_UID, EXCLUDED, SWITCHED_OFF,
     BACKLOG_FULL, NO_CORE, UNSUPPORTED_OPTION, OFFER_EXPIRED, REFUSED_BY_PEER, OUT_OF_SLOTS,
     PEER_NOT_SWITCHED, UNHOOKED_ACCEPT, BELL_UNTRUE, PROVIDER_FAILED, TLS_NOT_SUPPORTED,
     GEVENT_PRESENT, NOT_TCP, OTHER_NAMESPACE, BY_SESSION, PASSED_ON,
-    UNHOOKED_CONNECT,
+    UNHOOKED_CONNECT, LINK_LOCAL,
 )
 # fmt: on
 

@@ -213,6 +213,8 @@ class Page:
 
     def explain_unseen(self, reason: int) -> None:
         """The number of the reason why TCP connections of this process have no rows; 0: none."""
+        if reason == self._unseen:
+            return
         self._unseen = reason
         if self.make():
             self._word(UNSEEN_AT, reason)

@@ -30,8 +30,8 @@ ON_TCP = {
     "listens marked": ["no-listener", "unsupported-option"],
     "listens transparent": ["no-listener", "unsupported-option"],
     "listens filtered": ["no-listener", "unsupported-option"],
-    "link-local": ["remote-peer", "remote-peer"],
-    "any: link-local": ["remote-peer", "peer-not-switched"],
+    "link-local": ["link-local", "link-local"],
+    "any: link-local": ["link-local", "peer-not-switched"],
 }
 
 

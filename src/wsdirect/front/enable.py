@@ -79,12 +79,15 @@ def disable() -> None:
 
     The grafts are taken out if nothing needs them: no connection is switched at this moment.
     """
-    policy.switching = False
+    was_on, policy.switching = policy.switching, False
     if native is None:
         return
+    from wsdirect import status
     from wsdirect.switch import listeners
 
     listeners.close_all()
+    if was_on:
+        status.page().explain_unseen(reasons.SWITCHED_OFF.number)
     if not native.table_fds():
         grafts.undo()
         for name in ("pollers", "sockets"):  # what they remember goes stale from now on
@@ -216,7 +219,10 @@ def _graft_socket(socket: Any) -> None:
 
 
 def _switch_on() -> None:
+    from wsdirect import status
+
     policy.switching = True
+    status.page().explain_unseen(0)
     if settings.current().session == "always" and policy.objection() is None:
         from wsdirect.switch.session.warming import warm_up
 
@@ -287,8 +293,6 @@ def _graft_reduction(reduction: Any) -> None:
 
 def _graft_connection(connection: Any) -> None:
     """Functions of os that multiprocessing.connection took as defaults when it was imported."""
-    import os
-
     for name in ("_close", "_send", "_recv"):
         function = vars(connection.Connection).get(name)
         defaults = getattr(function, "__defaults__", None) or ()

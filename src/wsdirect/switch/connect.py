@@ -47,7 +47,7 @@ def try_switch(sock: Any, sockaddr: tuple[Any, ...]) -> Reason:
         return no
     endpoint = addresses.endpoint_of(sockaddr)
     if endpoint is None:
-        return reasons.REMOTE_PEER
+        return reasons.LINK_LOCAL
     if addresses.is_wildcard(endpoint[0]):  # the kernel, too, takes it for this host
         endpoint = ("::1" if endpoint[0] == "::" else "127.0.0.1"), endpoint[1]
     no = policy.objection_to(endpoint)

@@ -349,8 +349,10 @@ def _place(private: _socket.socket) -> tuple[Route, Endpoint] | Reason | None:
         return None
     endpoint = addresses.endpoint_of(private.getsockname())
     route = listening_route()
-    if endpoint is None or route is None:
-        return reasons.REMOTE_PEER
+    if endpoint is None:
+        return reasons.LINK_LOCAL
+    if route is None:
+        return reasons.PROVIDER_FAILED
     if not is_at_home(private):
         return reasons.OTHER_NAMESPACE
     no = policy.objection_to(endpoint) or policy.objection_to_options(private)

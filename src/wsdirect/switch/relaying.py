@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["relay"]
 
 _PIECE = 1 << 16
+_CONNECT_TIMEOUT = 5.0  # seconds; the listener is on this host, but its queue may be full
 _close = os.close  # the front may graft os.close
 
 
@@ -85,8 +86,9 @@ def relay(stream: Stream, name: tuple[Any, ...]) -> None:
     try:
         os.set_blocking(stream.fd, True)
         tcp = _socket.socket(addresses.family_of(host), _socket.SOCK_STREAM)
-        tcp.settimeout(None)  # whatever setdefaulttimeout() says
+        tcp.settimeout(_CONNECT_TIMEOUT)
         tcp.connect((host, *name[1:]))
+        tcp.settimeout(None)
         moving = _Relay(stream, tcp)
         start_new_thread(moving.inward, ())
     except (OSError, RuntimeError):

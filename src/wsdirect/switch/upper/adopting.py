@@ -209,29 +209,25 @@ class AdoptingProvider(SwitchProvider):
         Errors:
             As WSPRecv.
         """
-        sock = self._get(s, "WSPRecv")
-        with sock.lock:
-            sock.require("WSPRecv")
-            if sock.receive_ended:
-                raise WSAError(WsaErrorCode.WSAESHUTDOWN, "WSPRecv")
-            try:
-                found: bytes = attempt(sock, "take", size)
-            except BlockingIOError:
-                return None
-            return found
+        found: bytes | None = self._receive(s, "take", size)
+        return found
 
     def receive_into(self, s: int, view: memoryview) -> int | None:
         """The same into a buffer: bytes, 0 at the end of the stream."""
+        found: int | None = self._receive(s, "receive", (view,), False)
+        return found
+
+    def _receive(self, s: int, name: str, *arguments: Any) -> Any:
+        """A receiving method of the endpoint; None: not now."""
         sock = self._get(s, "WSPRecv")
         with sock.lock:
             sock.require("WSPRecv")
             if sock.receive_ended:
                 raise WSAError(WsaErrorCode.WSAESHUTDOWN, "WSPRecv")
             try:
-                found: int = attempt(sock, "receive", (view,), False)
+                return attempt(sock, name, *arguments)
             except BlockingIOError:
                 return None
-            return found
 
     def send_some(self, s: int, data: Any) -> int:
         """Send what fits now; how many bytes that is, 0 included.
