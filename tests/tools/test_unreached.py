@@ -40,6 +40,21 @@ def test_a_connection_made_in_c_is_shown(family, host, environ, cli):
     assert (row["role"], row["tx"], row["age"]) == ("connect", None, None)
 
 
+def test_a_connection_after_disable_is_not_called_unhooked(environ, cli):
+    off = "import socket, wsdirect\nwsdirect.enable()\nwsdirect.disable()\n" + CONNECT
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        program = subprocess.Popen(
+            [sys.executable, "-c", off, "AF_INET", "127.0.0.1", str(port)],
+            env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        with program, listener.accept()[0]:
+            assert program.stdout.readline() == b"connected\n"
+            rows = json.loads(cli("ss", "--json").stdout)
+            program.stdin.close()
+    assert [row["reason"] for row in rows if row["pid"] == program.pid] == ["switched-off"]
+
+
 def test_a_connection_outside_the_switch_is_not_shown(environ, cli):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
