@@ -84,7 +84,7 @@ static int push(wsd_direction *d, uint8_t *data, uint64_t size, int fd)
                 STORE(d->tail, tail);
                 continue;
             } else {
-                n = (uint64_t)before;
+                n = before ? (uint64_t)before : 1; /* 0: a hostile peer moved the mark meanwhile */
             }
         }
         uint64_t at = tail & (size - 1), first = size - at < n ? size - at : n;
