@@ -185,15 +185,19 @@ def test_reload(tmp_path: Path) -> None:
     """uvicorn --reload: the child is replaced when a file changes."""
     (tmp_path / "changing.py").write_text("from served import asgi\n")
     command = ("-m", "uvicorn", "changing:asgi", "--reload", "--reload-dir", str(tmp_path))
-    command += ("--port", "PORT", "--loop", "asyncio")
+    command += ("--port", "PORT", "--loop", "asyncio", "--no-access-log")
     with running(tmp_path / "log", *command) as server:
         before = ask(server.port, 3)
         check(before)
-        (tmp_path / "changing.py").write_text("from served import asgi\nchanged = True\n")
-        end = time.monotonic() + PATIENCE
-        while set((after := ask(server.port, 3))["pids"]) & set(before["pids"]):
-            assert time.monotonic() < end, server.log.read_text()
-        assert not after["wrong"]
+        # It compares times of modification with those of its first look, which comes when it comes:
+        # a change that it did not notice is made once more.  Who meets the old process at its end
+        # may be turned away, as with TCP.
+        changed, ended = 0, time.monotonic() + PATIENCE
+        while set(ask(server.port, 3)["pids"]) & set(before["pids"]):
+            assert time.monotonic() < ended, server.log.read_text()
+            if time.monotonic() >= ended - PATIENCE + 10 * changed:
+                changed += 1
+                (tmp_path / "changing.py").write_text(f"from served import asgi\n# {changed}\n")
         check(ask(server.port, 3))
         server.end()
 
