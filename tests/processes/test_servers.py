@@ -185,7 +185,7 @@ def test_reload(tmp_path: Path) -> None:
     """uvicorn --reload: the child is replaced when a file changes."""
     (tmp_path / "changing.py").write_text("from served import asgi\n")
     command = ("-m", "uvicorn", "changing:asgi", "--reload", "--reload-dir", str(tmp_path))
-    command += ("--port", "PORT", "--loop", "asyncio", "--no-access-log")
+    command += ("--reload-delay", "0.05", "--port", "PORT", "--loop", "asyncio", "--no-access-log")
     with running(tmp_path / "log", *command) as server:
         before = ask(server.port, 3)
         check(before)
