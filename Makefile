@@ -5,7 +5,7 @@ TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help build lint format types layers generated ctest test test-all-pythons cpython docs check clean
+.PHONY: help build lint format types layers generated ctest test test-all-pythons cpython bench docs check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ $(TOOLS): pyproject.toml bootstrap
 	VENV=$(VENV) sh bootstrap --env
 	$(BIN)/python -c 'import tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
 	  x = t["project"]["optional-dependencies"]; \
-	  print(*t["build-system"]["requires"], *x["test"], *x["apps"], *x["dev"], *x["docs"], "cmake", "ninja", sep="\n")' > $@.txt
+	  print(*t["build-system"]["requires"], *x["test"], *x["apps"], *x["dev"], *x["docs"], *x["bench"], "cmake", "ninja", sep="\n")' > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@
 
@@ -44,6 +44,7 @@ layers: $(TOOLS)  ## imports point down only
 generated: $(TOOLS)  ## generated files are what the generator writes today
 	$(BIN)/python tools_dev/generate_spi.py --check
 	PYTHONPATH=src $(BIN)/python tools_dev/draw_states.py --check
+	PYTHONPATH=src $(BIN)/python tools_dev/quote_bench.py --check
 
 ctest: $(TOOLS)  ## the C core's own tests: plain, thread sanitizer, address+undefined sanitizers
 	$(BIN)/python tools_dev/ctest.py
@@ -56,6 +57,13 @@ test-all-pythons:  ## build and run the quick tests on the other interpreters fo
 
 cpython: build  ## CPython's own tests under `wsdirect run` against without; ARGS="--group select"
 	$(BIN)/python tools_dev/cpython_tests.py $(ARGS)
+
+# The kept run, of which the documentation and the README show figures. Best on a quiet machine.
+bench: build  ## the full benchmark: keeps its result and charts in bench/; a quarter of an hour
+	mkdir -p build/charts bench
+	$(BIN)/wsdirect bench --json bench/latest.json --plot build/charts
+	cp build/charts/*.svg bench/
+	$(BIN)/python tools_dev/quote_bench.py
 
 docs: $(TOOLS)  ## the documentation, in docs/_build; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build

@@ -11,6 +11,8 @@
 
 #include "wsd_bell.h"
 #include "wsd_counters.h"
+#include "wsd_grow.h"
+#include "wsd_lease.h"
 #include "wsd_ring.h"
 #include "wsd_urgent.h"
 
@@ -65,10 +67,10 @@ static bool ring_holds(const wsd_direction *d)
 
 /* Both locks of a direction's end, or all that still matter, are held: bytes of its ring go into its
  * producer's socket.  0: as many as it took; -errno: it takes none any more. */
-static int push(wsd_direction *d, uint8_t *data, uint64_t size, int fd)
+static int push(const wsd_stream *s, wsd_direction *d, int fd)
 {
     uint64_t head = head_of(d), tail = LOAD(d->tail);
-    if (head - tail > size)
+    if (head - tail > s->large)
         return -ECONNABORTED;
     while (tail != head) {
         uint64_t n = head - tail, mark = LOAD(d->urgent);
@@ -87,8 +89,9 @@ static int push(wsd_direction *d, uint8_t *data, uint64_t size, int fd)
                 n = before ? (uint64_t)before : 1; /* 0: a hostile peer moved the mark meanwhile */
             }
         }
-        uint64_t at = tail & (size - 1), first = size - at < n ? size - at : n;
-        struct iovec iov[2] = {{data + at, first}, {data, n - first}};
+        wsd_area ring = wsd_area_of(s, d, tail, &n);
+        uint64_t at = tail & (ring.size - 1), first = ring.size - at < n ? ring.size - at : n;
+        struct iovec iov[2] = {{ring.data + at, first}, {ring.data, n - first}};
         struct msghdr message = {.msg_iov = iov, .msg_iovlen = n > first ? 2 : 1};
         ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | urgent);
         if (sent < 0 && urgent && errno == EOPNOTSUPP)
@@ -109,8 +112,8 @@ static int push_own(wsd_stream *s)
     if (!ring_holds(s->out))
         return 0;
     if (!atomic_exchange_explicit(&s->widened, true, memory_order_relaxed))
-        widen(fd_of(s), s->size);
-    int rc = push(s->out, s->out_data, s->size, fd_of(s));
+        widen(fd_of(s), wsd_room(s, s->out));
+    int rc = push(s, s->out, fd_of(s));
     if (rc < 0)
         STORE(s->out->tail, head_of(s->out)); /* nobody will read them */
     if (!ring_holds(s->out) && (LOAD(s->out->fin) & WSD_LATE))
@@ -165,7 +168,7 @@ bool wsd_bare_finish(wsd_stream *s)
 void wsd_bare_marker(wsd_stream *s)
 {
     if (!atomic_exchange_explicit(&s->widened, true, memory_order_relaxed))
-        widen(fd_of(s), s->size);
+        widen(fd_of(s), wsd_room(s, s->out));
     set_inline(fd_of(s), LOAD(s->in->urgent_inline));
     STORE(s->in->debt, 0);
     STORE(s->in->bare, 2);
@@ -224,7 +227,7 @@ int64_t wsd_bare_send(wsd_stream *s, const struct iovec *iov, int count, int fla
             return -EAGAIN;
     }
     if (!atomic_exchange_explicit(&s->widened, true, memory_order_relaxed))
-        widen(fd_of(s), s->size);
+        widen(fd_of(s), wsd_room(s, s->out));
     struct msghdr message = {
         .msg_iov = (struct iovec *)iov,
         .msg_iovlen = (size_t)(count < BUFFERS_MAX ? count : BUFFERS_MAX),
@@ -350,8 +353,8 @@ static void push_peers(wsd_stream *s)
     int fd = ring_holds(s->in) ? peers_socket(s) : -1;
     if (fd < 0)
         return; /* at its next call, then */
-    widen(fd, s->size);
-    push(s->in, s->in_data, s->size, fd);
+    widen(fd, wsd_room(s, s->in));
+    push(s, s->in, fd);
     if (!ring_holds(s->in) && (LOAD(s->in->fin) & WSD_LATE))
         shutdown(fd, SHUT_WR);
     close(fd);
@@ -367,7 +370,7 @@ static void push_after_marker(wsd_stream *s)
         return;
     /* half of it: the kernel counts what it takes to store them */
     if (LOAD(s->out->urgent) == 0 && head_of(s->out) - LOAD(s->out->tail) <= (uint64_t)room / 2)
-        push(s->out, s->out_data, s->size, fd_of(s));
+        push(s, s->out, fd_of(s));
 }
 
 /* Producers' locks and our consumer's held: all that is in our socket is tokens, and none is under
@@ -389,8 +392,10 @@ static int go(wsd_stream *s, bool reader_held)
     wsd_direction *in = s->in, *out = s->out;
     if (wsd_bare_own(s))
         return 0;
+    if (wsd_lease_on(in))
+        return -EBUSY; /* those bytes would be read twice */
     uint64_t unread = head_of(in) - LOAD(in->tail), queued = head_of(out) - LOAD(out->tail);
-    if (unread > s->size || queued > s->size) {
+    if (unread > s->large || queued > s->large) {
         STORE(s->broken, true);
         return -ECONNABORTED;
     }
@@ -411,7 +416,7 @@ static int go(wsd_stream *s, bool reader_held)
             return -EBUSY;
     }
     if (!atomic_exchange_explicit(&s->widened, true, memory_order_relaxed))
-        widen(fd_of(s), s->size);
+        widen(fd_of(s), wsd_room(s, s->out));
     if (LOAD(out->rx) != WSD_BARE && !(LOAD(out->fin) & WSD_FIN)) {
         static const char marker = WSD_MARKER;
         STORE(out->bare, 1); /* before the marker: whom that wakes looks for it */
@@ -420,7 +425,7 @@ static int go(wsd_stream *s, bool reader_held)
             STORE(out->bare, 0);
             return error == EAGAIN ? -EBUSY : 1;
         }
-        if (reader_held && queued)
+        if (reader_held && queued && !wsd_lease_on(out))
             push_after_marker(s);
     }
     if (!follows) {

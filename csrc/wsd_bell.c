@@ -6,6 +6,7 @@
 
 #include "wsd_bare.h"
 #include "wsd_counters.h"
+#include "wsd_grow.h"
 #include "wsd_urgent.h"
 
 /* A peer owes us at most four tokens; more than that in the shared word is a lie. */
@@ -161,7 +162,7 @@ bool wsd_bell_full(wsd_stream *s, uint64_t head)
         wsd_full_fence(); /* tx, then tail: pairs with tail, then tx, in wsd_bell_consumed */
         uint64_t used = head - atomic_load_explicit(&d->tail, memory_order_acquire);
         uint32_t one = 1;
-        bool fits = used <= s->size / 2 && used < atomic_load_explicit(&s->window, memory_order_relaxed);
+        bool fits = used <= wsd_room(s, d) / 2 && used < wsd_window(s);
         room = fits && atomic_compare_exchange_strong_explicit(
                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
         if (!room) {
@@ -219,13 +220,13 @@ void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
     if (WSD_LIKELY(atomic_load_explicit(&d->tx, memory_order_relaxed) == 0))
         return;
     uint32_t announced = 1;
-    if (used_of(d, tail) > s->size / 2 ||
+    if (used_of(d, tail) > wsd_room(s, d) / 2 ||
         !atomic_compare_exchange_strong_explicit(&d->tx, &announced, 0, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
     wsd_full_fence(); /* tx, then head: pairs with head, then tx, in wsd_bell_full */
     uint32_t none = 0;
-    if (used_of(d, tail) > s->size / 2 &&
+    if (used_of(d, tail) > wsd_room(s, d) / 2 &&
         atomic_compare_exchange_strong_explicit(&d->tx, &none, 1, memory_order_acq_rel, memory_order_relaxed))
         return; /* filled again meanwhile, and it may have seen tx = 1: still announced */
     atomic_store_explicit(&d->tx_stamp, wsd_now(), memory_order_relaxed);
@@ -254,6 +255,15 @@ static void wait_for_pending(const wsd_stream *s)
     /* Given up on: the worst that follows is one token for nothing, which wsd_bell_check removes. */
 }
 
+/* Consumer, lock held, ring seen empty: an end that came late is told now, by our own half close. */
+static void note_late_end(wsd_stream *s)
+{
+    if (WSD_UNLIKELY(atomic_load_explicit(&s->in->fin, memory_order_acquire) & WSD_LATE) && !s->end_known) {
+        s->end_known = true;
+        shutdown(bell_fd(s), SHUT_RD); /* the peer has left this to us: see wsd_stream_shutdown */
+    }
+}
+
 void wsd_bell_rest(wsd_stream *s, bool exact)
 {
     wsd_direction *d = s->in;
@@ -262,6 +272,11 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
         if (!wsd_bare_own(s) && ring_is_empty(s))
             wsd_bare_follow(s);
         return;
+    }
+    if (!exact && atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_QUIET) {
+        if (WSD_UNLIKELY(atomic_load_explicit(&d->fin, memory_order_relaxed)) && ring_is_empty(s))
+            note_late_end(s);
+        return; /* and silent it stays: a word that nobody writes costs the producer nothing to read */
     }
     if (exact && atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_QUIET) {
         /* Even with data in the ring: another user of this end may take them before the caller looks,
@@ -275,17 +290,14 @@ void wsd_bell_rest(wsd_stream *s, bool exact)
     wait_for_pending(s);
     if (!ring_is_empty(s))
         return;
-    if (WSD_UNLIKELY(atomic_load_explicit(&d->fin, memory_order_acquire) & WSD_LATE) && !s->end_known) {
-        s->end_known = true;
-        shutdown(bell_fd(s), SHUT_RD); /* the peer has left this to us: see wsd_stream_shutdown */
-    }
+    note_late_end(s);
     if (atomic_load_explicit(&d->rx, memory_order_relaxed) == WSD_ARMED)
         return;
-    before = atomic_exchange_explicit(&d->rx, WSD_ARMED, memory_order_acq_rel); /* see wsd_bell_insist */
-    wsd_full_fence(); /* rx, then head: pairs with head, then rx, in wsd_bell_published */
+    uint32_t rest = exact ? WSD_ARMED : WSD_QUIET;
+    before = atomic_exchange_explicit(&d->rx, rest, memory_order_acq_rel);
+    wsd_full_fence(); /* rx, then head: pairs with head, then rx, in wsd_bell_published and _insist */
     if (!ring_is_empty(s)) {
-        uint32_t armed = WSD_ARMED;
-        if (atomic_compare_exchange_strong_explicit(&d->rx, &armed, before == WSD_RUNG ? WSD_RUNG : WSD_QUIET,
+        if (atomic_compare_exchange_strong_explicit(&d->rx, &rest, before == WSD_RUNG ? WSD_RUNG : WSD_QUIET,
                                                     memory_order_acq_rel, memory_order_relaxed))
             return; /* as before; a token that was there still is */
         /* the producer rang for the new data: then the older token is one too many */
@@ -395,6 +407,8 @@ void wsd_bell_repair_consumer(wsd_stream *s)
 void wsd_bell_settle(wsd_stream *s)
 {
     char tokens[16];
+    if (!wsd_bare_own(s) && wsd_bare_reads(s))
+        wsd_bare_follow(s); /* the marker, too: the peer has only a socket, which would be reset by it */
     while (!wsd_bare_reads(s) && recv(bell_fd(s), tokens, sizeof tokens, MSG_DONTWAIT) > 0)
         ;
     atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);

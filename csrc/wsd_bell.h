@@ -27,7 +27,8 @@ void wsd_bell_urgent_hush(wsd_stream *s);
 /* Consumer, lock held, after storing tail: let a waiting producer go on. */
 void wsd_bell_consumed(wsd_stream *s, uint64_t tail);
 /* Consumer, lock held, ring seen empty: make the descriptor say so.  `exact`: somebody may poll after
- * this, so what comes next is announced even if the ring is not empty. */
+ * this, so what comes next is announced even if the ring is not empty.  Otherwise nobody does, and
+ * what comes next need not be announced: an old token is eaten, and the bell falls silent. */
 void wsd_bell_rest(wsd_stream *s, bool exact);
 /* Consumer, lock held: eat tokens that were under way when an earlier call had to give up. */
 void wsd_bell_pay(wsd_stream *s);

@@ -21,6 +21,7 @@ typedef struct {
     _Atomic uint64_t rdma_direct_bytes;
     _Atomic uint64_t rdma_owner_bytes;
     _Atomic uint64_t bare; /* ends handed to processes without wsdirect (wsd_bare.h) */
+    _Atomic uint64_t spin_ns; /* time spent on spinning (wsd_wait.h), but for the first few looks */
 } wsd_counters;
 
 #define WSD_COUNTERS (sizeof(wsd_counters) / sizeof(uint64_t))

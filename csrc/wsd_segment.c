@@ -11,20 +11,25 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-static size_t slot_length(uint64_t ring)
+static size_t slot_length(uint64_t ring, uint64_t large)
 {
-    return WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH + 2 * (size_t)ring;
+    return WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH + 2 * (size_t)ring + 2 * (size_t)large;
 }
 
-static size_t segment_length(uint32_t slots, uint64_t ring)
+static size_t segment_length(uint32_t slots, uint64_t ring, uint64_t large)
 {
-    return WSD_PAGE + (size_t)slots * slot_length(ring);
+    return WSD_PAGE + (size_t)slots * slot_length(ring, large);
 }
 
-static bool sizes_are_sane(uint32_t slots, uint64_t ring)
+static bool is_ring_size(uint64_t size)
 {
-    return slots >= 1 && slots <= WSD_SLOTS_MAX && ring >= WSD_RING_MIN && ring <= WSD_RING_MAX &&
-           (ring & (ring - 1)) == 0;
+    return size >= WSD_RING_MIN && size <= WSD_RING_MAX && (size & (size - 1)) == 0;
+}
+
+static bool sizes_are_sane(uint32_t slots, uint64_t ring, uint64_t large)
+{
+    return slots >= 1 && slots <= WSD_SLOTS_MAX && is_ring_size(ring) &&
+           (large == 0 || (is_ring_size(large) && large > ring));
 }
 
 static wsd_segment_header *header_of(const wsd_segment *segment)
@@ -32,12 +37,12 @@ static wsd_segment_header *header_of(const wsd_segment *segment)
     return (wsd_segment_header *)segment->base;
 }
 
-static int map_segment(int fd, uint32_t slots, uint64_t ring, uint64_t id, wsd_segment **out)
+static int map_segment(int fd, uint32_t slots, uint64_t ring, uint64_t large, uint64_t id, wsd_segment **out)
 {
     wsd_segment *segment = calloc(1, sizeof *segment);
     if (!segment)
         return -ENOMEM;
-    segment->length = segment_length(slots, ring);
+    segment->length = segment_length(slots, ring, large);
     segment->base = mmap(NULL, segment->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (segment->base == MAP_FAILED) {
         int error = errno;
@@ -47,6 +52,7 @@ static int map_segment(int fd, uint32_t slots, uint64_t ring, uint64_t id, wsd_s
     segment->fd = fd;
     segment->slots = slots;
     segment->ring = ring;
+    segment->large = large;
     segment->id = id;
     atomic_init(&segment->references, 1);
     *out = segment;
@@ -55,7 +61,12 @@ static int map_segment(int fd, uint32_t slots, uint64_t ring, uint64_t id, wsd_s
 
 int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
 {
-    if (!sizes_are_sane(slots, ring))
+    return wsd_segment_create_growing(slots, ring, 0, out);
+}
+
+int wsd_segment_create_growing(uint32_t slots, uint64_t ring, uint64_t large, wsd_segment **out)
+{
+    if (!sizes_are_sane(slots, ring, large))
         return -EINVAL;
     uint64_t id = 0;
     while (id == 0)
@@ -65,8 +76,8 @@ int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
     if (fd < 0)
         return -errno;
     int rc = -1;
-    if (ftruncate(fd, (off_t)segment_length(slots, ring)) == 0 && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
-        rc = map_segment(fd, slots, ring, id, out);
+    if (ftruncate(fd, (off_t)segment_length(slots, ring, large)) == 0 && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+        rc = map_segment(fd, slots, ring, large, id, out);
     else
         rc = -errno;
     if (rc < 0) {
@@ -78,6 +89,7 @@ int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
     header->version = WSD_VERSION;
     header->slots = slots;
     header->ring = ring;
+    header->large = large;
     header->id = id;
     atomic_init(&header->last_cpu[0], wsd_cpu());
     atomic_init(&header->last_cpu[1], UINT32_MAX);
@@ -110,15 +122,15 @@ int wsd_segment_adopt(int fd, wsd_segment **out, const char **why)
         *why = "the segment was made by another version";
         return -EPROTO;
     }
-    if (!sizes_are_sane(header.slots, header.ring) || header.id == 0 ||
-        (uint64_t)st.st_size != segment_length(header.slots, header.ring)) {
+    if (!sizes_are_sane(header.slots, header.ring, header.large) || header.id == 0 ||
+        (uint64_t)st.st_size != segment_length(header.slots, header.ring, header.large)) {
         *why = "the segment's header does not match its size";
         return -EPROTO;
     }
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0)
         return -errno;
-    int rc = map_segment(own, header.slots, header.ring, header.id, out);
+    int rc = map_segment(own, header.slots, header.ring, header.large, header.id, out);
     if (rc < 0) {
         close(own);
         return rc;
@@ -142,15 +154,33 @@ void wsd_segment_release(wsd_segment *segment)
     free(segment);
 }
 
+size_t wsd_segment_stride(const wsd_segment *segment)
+{
+    return slot_length(segment->ring, segment->large);
+}
+
 wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
 {
-    return (wsd_slot *)(segment->base + WSD_PAGE + (size_t)index * slot_length(segment->ring));
+    return (wsd_slot *)(segment->base + WSD_PAGE + (size_t)index * wsd_segment_stride(segment));
 }
 
 uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction)
 {
     return (uint8_t *)wsd_segment_slot(segment, index) + WSD_PAGE + 2 * WSD_EXPOSURES_LENGTH +
            (direction ? segment->ring : 0);
+}
+
+uint8_t *wsd_segment_large(const wsd_segment *segment, uint32_t index, unsigned direction)
+{
+    if (segment->large == 0)
+        return NULL;
+    return wsd_segment_ring(segment, index, 0) + 2 * segment->ring + (direction ? segment->large : 0);
+}
+
+void wsd_segment_forget(const wsd_segment *segment, const uint8_t *data, uint64_t size)
+{
+    /* of the file, so for all who have it mapped; it keeps its size, which is sealed */
+    fallocate(segment->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, data - segment->base, (off_t)size);
 }
 
 wsd_exposure *wsd_slot_exposure(wsd_slot *slot, unsigned side, uint32_t index)
@@ -207,6 +237,9 @@ int wsd_segment_take(wsd_segment *segment)
         uint32_t mine = wsd_cpu();
         uint32_t theirs = atomic_load_explicit(&header->last_cpu[1], memory_order_relaxed);
         atomic_store_explicit(&header->last_cpu[0], mine, memory_order_relaxed);
+        for (unsigned i = 0; i < 2; i++) /* who left it last may not have known that it was the last */
+            if (segment->large && atomic_load_explicit(&slot->direction[i].grown, memory_order_relaxed))
+                wsd_segment_forget(segment, wsd_segment_large(segment, index, i), segment->large);
         reset_direction(&slot->direction[0], mine, theirs);
         reset_direction(&slot->direction[1], theirs, mine);
         atomic_init(&slot->controls[0], 0);

@@ -1,12 +1,13 @@
 /* The shared memory of one pair of processes: a sealed memfd with slots for connections.
  *
- *   header page | slot 0: control page, exposures 0, exposures 1, ring 0, ring 1 | slot 1: ...
+ *   header page | slot 0: control page, exposures 0, exposures 1, ring 0, ring 1, large 0, large 1 | ...
  *
  * Direction 0 carries bytes from the side that offered (connected) to the side that attached
  * (accepted), direction 1 the other way.  Exposures are what a side lets the other one read and write
- * of its memory (wsd_region.h); pages of them that nobody uses cost nothing.  Everything another process of either side needs is here,
- * so forked processes can share an end.  Nothing read from here is trusted: sizes are copied once
- * when the segment is mapped, indices are masked and range-checked at every use.
+ * of its memory (wsd_region.h).  A direction with much to carry moves from its ring into the large one
+ * (wsd_grow.h).  Pages that nobody uses cost nothing.  Everything another process of either side needs
+ * is here, so forked processes can share an end.  Nothing read from here is trusted: sizes are copied
+ * once when the segment is mapped, indices are masked and range-checked at every use.
  */
 #ifndef WSD_SEGMENT_H
 #define WSD_SEGMENT_H
@@ -15,7 +16,7 @@
 #include "wsd_lock.h"
 
 #define WSD_MAGIC 0x3176534457534157ull
-#define WSD_VERSION 3u
+#define WSD_VERSION 4u
 #define WSD_PAGE 4096u
 #define WSD_RING_MIN 4096u
 #define WSD_RING_MAX (16u << 20)
@@ -47,17 +48,22 @@ typedef struct {
     _Atomic uint32_t urgent_token;      /* 1: a token with MSG_OOB is (being) sent; 2: none ever will */
     _Atomic uint32_t ask;  /* 1: the producer wants the consumer to ring for what it has sent itself */
     _Atomic uint32_t bare; /* 1: the producer sends by the socket; 2: and the consumer reads there */
+    _Atomic uint64_t grown;    /* 1 + the first byte that stands in the large ring; 0: none does */
+    _Atomic uint32_t reserved; /* the process that fills a part of the ring in place (wsd_lease.h), or 0 */
     WSD_ALIGNED _Atomic uint64_t tail; /* bytes consumed */
     _Atomic uint32_t consumer_cpu;
     _Atomic uint32_t debt;     /* tokens the consumer still has to eat */
     _Atomic uint32_t sleepers; /* consumers asleep on the bell: then nobody goes QUIET */
-    _Atomic uint32_t deaf;     /* the consumer has shut down its reading: tokens cannot be sent */
     _Atomic uint64_t urgent_read;   /* the value of `urgent` that was read with MSG_OOB */
     _Atomic uint32_t urgent_inline; /* SO_OOBINLINE of the consumer */
+    _Atomic uint32_t leased; /* the process that reads a part of the ring in place (wsd_lease.h), or 0 */
     WSD_ALIGNED _Atomic uint32_t rx;
     _Atomic uint64_t rx_stamp; /* when the last token was sent, for the measured wake latency */
     WSD_ALIGNED _Atomic uint32_t tx; /* 1: two "full" tokens are (being) sent; 2: none ever will be */
     _Atomic uint64_t tx_stamp;
+    /* the consumer has shut down its reading: tokens cannot be sent.  Here, because the producer looks
+     * at it with every send, and must not take the line of `tail` from the consumer for that. */
+    _Atomic uint32_t deaf;
     WSD_ALIGNED wsd_lock producer_lock;
     WSD_ALIGNED wsd_lock consumer_lock;
 } wsd_direction;
@@ -100,8 +106,11 @@ typedef struct {
     uint32_t version;
     uint32_t slots;
     uint64_t ring;
+    uint64_t large; /* 0: rings do not grow */
     uint64_t id;
     WSD_ALIGNED _Atomic uint32_t last_cpu[2]; /* where each side ran last: a fresh slot starts with it */
+    WSD_ALIGNED _Atomic uint32_t offers; /* queued at the server by the short way: see wsd_arrivals.h */
+    _Atomic uint64_t offer_stamp;        /* when the last of them was */
 } wsd_segment_header;
 
 _Static_assert(sizeof(wsd_slot) <= WSD_PAGE, "a slot's control block is one page");
@@ -112,7 +121,8 @@ typedef struct {
     size_t length;
     int fd;
     uint32_t slots;
-    uint64_t ring; /* bytes, a power of two */
+    uint64_t ring;  /* bytes, a power of two */
+    uint64_t large; /* the same, more than `ring`; or 0 */
     uint64_t id;
     uint32_t next; /* where wsd_segment_take looks first */
     _Atomic uint32_t references;
@@ -120,6 +130,8 @@ typedef struct {
 
 /* 0 or -errno; *out holds one reference. */
 int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out);
+/* The same, with rings that can grow to `large` bytes. */
+int wsd_segment_create_growing(uint32_t slots, uint64_t ring, uint64_t large, wsd_segment **out);
 /* 0, -errno, or -EPROTO with *why set to what is wrong with the foreign segment. */
 int wsd_segment_adopt(int fd, wsd_segment **out, const char **why);
 void wsd_segment_hold(wsd_segment *segment);
@@ -127,6 +139,12 @@ void wsd_segment_release(wsd_segment *segment);
 
 wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index);
 uint8_t *wsd_segment_ring(const wsd_segment *segment, uint32_t index, unsigned direction);
+/* NULL: rings do not grow here. */
+uint8_t *wsd_segment_large(const wsd_segment *segment, uint32_t index, unsigned direction);
+/* Bytes from one slot to the next. */
+size_t wsd_segment_stride(const wsd_segment *segment);
+/* Give the system the pages of a ring, whose bytes nobody will read any more. */
+void wsd_segment_forget(const wsd_segment *segment, const uint8_t *data, uint64_t size);
 wsd_exposure *wsd_slot_exposure(wsd_slot *slot, unsigned side, uint32_t index);
 /* A free slot, reset and OFFERED with one holder on side 0; -1 when all are taken. */
 int wsd_segment_take(wsd_segment *segment);

@@ -9,6 +9,8 @@
 #include "wsd_bare.h"
 #include "wsd_bell.h"
 #include "wsd_counters.h"
+#include "wsd_grow.h"
+#include "wsd_lease.h"
 #include "wsd_ring.h"
 #include "wsd_urgent.h"
 
@@ -16,6 +18,8 @@
 #define CHUNK_MAX (64u << 10)
 /* How long a close waits for bytes on their way from the ring to a bare end's socket. */
 #define LINGER_NS (1000 * WSD_MS)
+/* How often a peer's death is looked for by one who polls by recv alone. */
+#define CHECK_EVERY_NS (20 * WSD_US)
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -48,8 +52,7 @@ static int new_stream(wsd_segment *segment, uint32_t index, unsigned side, int f
     s->out_data = wsd_segment_ring(segment, index, side);
     s->in_data = wsd_segment_ring(segment, index, 1 - side);
     s->size = segment->ring;
-    s->mask = segment->ring - 1;
-    atomic_init(&s->window, segment->ring);
+    wsd_grow_init(s, index);
     s->generation = wsd_slot_generation(slot);
     s->traffic = &s->own_traffic;
     s->offer_deadline = WSD_FOREVER;
@@ -68,8 +71,10 @@ void wsd_stream_note_place(wsd_stream *s)
     int fd = LOAD(s->fd);
     struct stat st;
     STORE(place->pid, 0); /* not half of one and half of the other */
+    if (fd < 0)
+        return;
     STORE(place->fd, fd);
-    STORE(place->inode, fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_ino : 0);
+    STORE(place->inode, fstat(fd, &st) == 0 ? (uint64_t)st.st_ino : 0);
     STORE(place->pid, getpid());
 }
 
@@ -154,6 +159,8 @@ void wsd_stream_release(wsd_stream *s)
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
         return;
     mark_unannounced(s, false);
+    wsd_grow_return(s);
+    wsd_lease_unmap(s);
     wsd_slot_leave(s->slot, s->side);
     wsd_segment_release(s->segment);
     free(s);
@@ -161,7 +168,7 @@ void wsd_stream_release(wsd_stream *s)
 
 void wsd_stream_set_window(wsd_stream *s, uint64_t bytes)
 {
-    STORE(s->window, bytes < 1 ? 1 : bytes > s->size ? s->size : bytes);
+    STORE(s->window, bytes < 1 ? 1 : bytes);
 }
 
 unsigned wsd_stream_state(const wsd_stream *s)
@@ -217,7 +224,7 @@ static bool tx_event(const void *context)
     const wsd_stream *s = context;
     uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
                     atomic_load_explicit(&s->out->tail, memory_order_acquire);
-    return used < LOAD(s->window) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed) ||
+    return used < wsd_window(s) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed) ||
            LOAD(s->out->rx) == WSD_BARE;
 }
 
@@ -226,7 +233,7 @@ uint64_t wsd_stream_available(wsd_stream *s)
     uint64_t head = head_of(s->in), tail = LOAD(s->in->tail), n = head - tail;
     if (WSD_UNLIKELY(wsd_bare_reads(s)) && (n == 0 || wsd_bare_own(s)))
         return wsd_bare_available(s);
-    if (WSD_UNLIKELY(n > s->size))
+    if (WSD_UNLIKELY(n > s->large))
         return 0;
     if (WSD_LIKELY(LOAD(s->in->urgent) == 0))
         return n;
@@ -238,7 +245,7 @@ uint64_t wsd_stream_available(wsd_stream *s)
 uint64_t wsd_stream_queued(wsd_stream *s)
 {
     uint64_t n = (LOAD(s->out->head) & ~WSD_PENDING) - LOAD(s->out->tail);
-    return n <= s->size ? n : 0;
+    return n <= s->large ? n : 0;
 }
 
 /* A peer that died, or closed, with our bytes unread resets the connection as TCP's would. */
@@ -284,7 +291,7 @@ bool wsd_stream_writable(wsd_stream *s)
         return true; /* send would fail at once, which is not blocking */
     if (WSD_UNLIKELY(wsd_bare_writes(s)))
         return wsd_bare_writable(s);
-    return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < LOAD(s->window));
+    return peer_is_deaf(s) || (LOAD(s->out->tx) == 0 && wsd_stream_queued(s) < wsd_window(s));
 }
 
 /* ---- moving bytes -------------------------------------------------------------------------- */
@@ -396,10 +403,10 @@ static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
     size_t done = 0;
     while (done < want) {
         uint64_t ready = s->seen_head - tail;
-        if (ready == 0 || ready > s->size) {
+        if (ready == 0 || ready > s->large) {
             s->seen_head = head_of(d);
             ready = s->seen_head - tail;
-            if (WSD_UNLIKELY(ready > s->size))
+            if (WSD_UNLIKELY(ready > s->large))
                 return broken(s);
             if (ready == 0)
                 break;
@@ -421,7 +428,8 @@ static int64_t take_bytes(wsd_stream *s, wsd_cursor *to, size_t want, bool peek)
             n = ready;
         if (n > chunk)
             n = chunk;
-        wsd_ring_scatter(s->in_data, s->size, tail, to, n);
+        wsd_area ring = wsd_area_in(s, tail, &n);
+        wsd_ring_scatter(ring.data, ring.size, tail, to, n);
         tail += n;
         done += n;
         if (!peek)
@@ -458,6 +466,11 @@ static void ring_if_asked(wsd_stream *s)
     wsd_lock_drop(&s->out->producer_lock);
 }
 
+void wsd_stream_answer(wsd_stream *s)
+{
+    ring_if_asked(s);
+}
+
 void wsd_stream_set_strict(wsd_stream *s, bool on)
 {
     STORE(s->strict, on);
@@ -476,9 +489,27 @@ void wsd_stream_set_strict(wsd_stream *s, bool on)
     wsd_lock_drop(&s->out->producer_lock);
 }
 
+/* Consumer's lock held.  Nobody sleeps on what this call leaves: no poller of ours, no other user of
+ * this end; and no stranger can poll a descriptor whose number was never given away (see strict). */
+static bool may_be_silent(const wsd_stream *s)
+{
+    return LOAD(s->watchers) <= LOAD(s->polled) && LOAD(s->in->sleepers) == 0 && !LOAD(s->strict) &&
+           LOAD(s->slot->holders[s->side]) <= 1;
+}
+
+/* Consumer's lock held, nothing to read.  A peer that died has set no flag: ask the kernel, but not
+ * each time that somebody who polls by recv alone comes round. */
+static void look_for_death(wsd_stream *s, int flags)
+{
+    uint64_t now = flags & WSD_EXACT ? 0 : wsd_now();
+    if (now && now - s->checked_at < CHECK_EVERY_NS)
+        return;
+    s->checked_at = now;
+    wsd_bell_check(s);
+}
+
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags)
 {
-    flags |= WSD_UNLIKELY(LOAD(s->strict)) ? WSD_EXACT : 0;
     size_t want = wsd_iov_total(iov, count);
     if (WSD_UNLIKELY(LOAD(s->closed)))
         return -EBADF;
@@ -488,16 +519,25 @@ int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int f
         return 0;
     if (wsd_stream_lock_in(s) < 0)
         return locked_out(s);
-    if (WSD_UNLIKELY(LOAD(s->watchers)))
-        flags |= WSD_EXACT; /* a poller sleeps on what this call leaves */
+    if (WSD_UNLIKELY(!may_be_silent(s)))
+        flags |= WSD_EXACT;
+    if (WSD_UNLIKELY(LOAD(s->in->leased) || (flags & WSD_PASS)) && !(flags & WSD_PEEK) &&
+        wsd_lease_forbids(s, true, flags)) {
+        wsd_lock_drop(&s->in->consumer_lock);
+        return -WSD_ELEASED;
+    }
     wsd_cursor to = {iov, count, 0};
+    if (WSD_UNLIKELY(flags & WSD_PASS)) {
+        to.count = 0; /* it was read in place */
+        want = s->pass_to - LOAD(s->in->tail);
+    }
     wsd_bell_pay(s);
     bool own = wsd_bare_own(s); /* then what is in the ring comes by the socket, too */
     int64_t done = own ? 0 : take_bytes(s, &to, want, flags & WSD_PEEK);
     if (done >= 0) {
         wsd_bell_rest(s, flags & WSD_EXACT);
-        if (done == 0 && (flags & WSD_EXACT) && !LOAD(s->in->fin))
-            wsd_bell_check(s);
+        if (done == 0 && (flags & (WSD_EXACT | WSD_NOWAIT)) && !LOAD(s->in->fin))
+            look_for_death(s, flags);
         wsd_stream_note_unannounced(s);
     }
     wsd_lock_drop(&s->in->consumer_lock);
@@ -522,7 +562,7 @@ static int64_t send_to_nobody(wsd_stream *s, size_t length)
         STORE(s->pipe_told, true);
         return -EPIPE;
     }
-    uint64_t window = LOAD(s->window); /* as much as TCP's send buffer would have taken */
+    uint64_t window = wsd_window(s); /* as much as TCP's send buffer would have taken */
     return (int64_t)(length < window ? length : window);
 }
 
@@ -530,7 +570,7 @@ static int64_t send_to_nobody(wsd_stream *s, size_t length)
 static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t *head)
 {
     wsd_direction *d = s->out;
-    uint64_t chunk = chunk_of(s), window = LOAD(s->window);
+    uint64_t chunk = chunk_of(s), window = wsd_window(s);
     size_t done = 0;
     while (done < want) {
         uint64_t used = *head - s->seen_tail;
@@ -538,17 +578,22 @@ static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t 
             /* acquire: the consumer's copy is finished; pairs with the release in take_bytes */
             s->seen_tail = atomic_load_explicit(&d->tail, memory_order_acquire);
             used = *head - s->seen_tail;
-            if (WSD_UNLIKELY(used > s->size))
+            if (WSD_UNLIKELY(used > s->large))
                 return broken(s);
-            if (used >= window)
-                break;
+            if (used >= window) {
+                if (!wsd_grow(s, *head))
+                    break;
+                window = wsd_window(s);
+                continue;
+            }
         }
         size_t n = want - done;
         if (n > window - used)
             n = window - used;
         if (n > chunk)
             n = chunk;
-        wsd_ring_gather(s->out_data, s->size, *head, from, n);
+        wsd_area ring = wsd_area_out(s, *head, &n);
+        wsd_ring_gather(ring.data, ring.size, *head, from, n);
         *head += n;
         done += n;
         /* release: the bytes are written before head says so; pairs with head_of */
@@ -563,10 +608,10 @@ static int64_t put_bytes(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t 
 static __attribute__((noinline, cold)) int64_t put_urgent(wsd_stream *s, wsd_cursor *from, size_t want, uint64_t *head)
 {
     wsd_direction *d = s->out;
-    uint64_t window = LOAD(s->window);
+    uint64_t window = wsd_window(s);
     s->seen_tail = atomic_load_explicit(&d->tail, memory_order_acquire); /* as in put_bytes */
     uint64_t used = *head - s->seen_tail;
-    if (WSD_UNLIKELY(used > s->size))
+    if (WSD_UNLIKELY(used > s->large))
         return broken(s);
     if (want == 0 || used >= window)
         return 0;
@@ -575,7 +620,9 @@ static __attribute__((noinline, cold)) int64_t put_urgent(wsd_stream *s, wsd_cur
     if (done < 0 || (size_t)done < n - 1)
         return done; /* another thread has made the window smaller */
     bool alone = wsd_urgent_mark(d, *head);
-    wsd_ring_gather(s->out_data, s->size, *head, from, 1);
+    size_t one = 1;
+    wsd_area ring = wsd_area_out(s, *head, &one);
+    wsd_ring_gather(ring.data, ring.size, *head, from, one);
     ++*head;
     /* release: the byte and its mark come first; pairs with head_of */
     atomic_store_explicit(&d->head, *head, memory_order_release);
@@ -606,6 +653,10 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
         wsd_lock_drop(&s->out->producer_lock);
         return -EPIPE;
     }
+    if (WSD_UNLIKELY(LOAD(s->out->reserved)) && wsd_lease_forbids(s, false, flags)) {
+        wsd_lock_drop(&s->out->producer_lock);
+        return -WSD_ELEASED;
+    }
     if (WSD_UNLIKELY(wsd_bare_writes(s))) {
         int64_t sent = wsd_bare_send(s, iov, count, flags);
         wsd_lock_drop(&s->out->producer_lock);
@@ -622,8 +673,8 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
             done += (size_t)n;
         /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
     } while (n >= 0 && (flags & WSD_EXACT) &&
-             (done < want || head - s->seen_tail >= LOAD(s->window)) &&
-             head - LOAD(s->out->tail) >= LOAD(s->window) && !peer_is_deaf(s) && wsd_bell_full(s, head) &&
+             (done < want || head - s->seen_tail >= wsd_window(s)) &&
+             head - LOAD(s->out->tail) >= wsd_window(s) && !peer_is_deaf(s) && wsd_bell_full(s, head) &&
              done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
@@ -656,9 +707,9 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
         wsd_lock_drop(&s->in->consumer_lock);
     }
     ring_if_asked(s);
-    if (for_write && !wsd_bare_writes(s) && wsd_stream_queued(s) >= LOAD(s->window) && wsd_stream_lock_out(s) == 0) {
+    if (for_write && !wsd_bare_writes(s) && wsd_stream_queued(s) >= wsd_window(s) && wsd_stream_lock_out(s) == 0) {
         uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
-        if (head - LOAD(s->out->tail) >= LOAD(s->window))
+        if (head - LOAD(s->out->tail) >= wsd_window(s))
             wsd_bell_full(s, head);
         wsd_lock_drop(&s->out->producer_lock);
     }
@@ -682,6 +733,25 @@ void wsd_stream_unarm(wsd_stream *s)
     if (LOAD(s->in->sleepers) == 0)
         wsd_bell_unarm(s);
     wsd_lock_drop(&s->in->consumer_lock);
+}
+
+void wsd_stream_hush(wsd_stream *s)
+{
+    if ((LOAD(s->polled) && LOAD(s->in->rx) == WSD_QUIET) || LOAD(s->closed) || wsd_stream_lock_in(s) < 0)
+        return;
+    STORE(s->polled, true);
+    bool silent = may_be_silent(s) && !wsd_bare_reads(s);
+    STORE(s->polled, silent);
+    if (silent)
+        wsd_bell_unarm(s);
+    wsd_lock_drop(&s->in->consumer_lock);
+}
+
+void wsd_stream_unhush(wsd_stream *s)
+{
+    STORE(s->polled, false); /* a recv that has not seen it holds the lock, which the arm takes */
+    if (!LOAD(s->closed))
+        wsd_stream_arm(s, true, false);
 }
 
 void wsd_stream_rearm(wsd_stream *s)
@@ -715,6 +785,14 @@ int wsd_stream_error(wsd_stream *s, bool take)
     return before ? 0 : reset ? ECONNRESET : EPIPE;
 }
 
+bool wsd_stream_glance(wsd_stream *s, bool for_read)
+{
+    if (!LOAD(s->attached) || LOAD(s->closed) || WSD_UNLIKELY(for_read ? wsd_bare_reads(s) : wsd_bare_writes(s)))
+        return false; /* only a wait knows what to do */
+    return for_read ? wsd_wait_glance(&s->rx_wait, rx_event, s, &s->in->producer_cpu)
+                    : wsd_wait_glance(&s->tx_wait, tx_event, s, &s->out->consumer_cpu);
+}
+
 int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline)
 {
     wsd_bare_flush(s);
@@ -724,11 +802,13 @@ int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline)
         return LOAD(s->closed) ? -EBADF : 0; /* there is nothing to look at but the socket */
     if (offer_is_dead(s))
         return -WSD_EUNATTACHED;
-    if (wsd_stream_lock_in(s) < 0)
-        return (int)locked_out(s);
-    if (!s->strict && LOAD(s->watchers) == 0 && LOAD(s->in->sleepers) == 0)
-        wsd_bell_unarm(s); /* watching: a token would only cost both of us a system call */
-    wsd_lock_drop(&s->in->consumer_lock);
+    if (LOAD(s->in->rx) == WSD_ARMED) {
+        if (wsd_stream_lock_in(s) < 0)
+            return (int)locked_out(s);
+        if (may_be_silent(s))
+            wsd_bell_unarm(s); /* watching: a token would only cost both of us a system call */
+        wsd_lock_drop(&s->in->consumer_lock);
+    }
     if (wsd_wait_spin(&s->rx_wait, rx_event, s, &s->in->producer_cpu, deadline))
         return LOAD(s->closed) ? -EBADF : 1;
     return 0;
@@ -815,7 +895,7 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
     if (wsd_stream_lock_out(s) < 0)
         return (int)locked_out(s);
     uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
-    bool room = head - LOAD(s->out->tail) < LOAD(s->window) || peer_is_deaf(s) || wsd_bell_full(s, head);
+    bool room = head - LOAD(s->out->tail) < wsd_window(s) || peer_is_deaf(s) || wsd_bell_full(s, head);
     wsd_lock_drop(&s->out->producer_lock);
     ring_if_asked(s);
     if (room || LOAD(s->peer_gone))

@@ -21,8 +21,9 @@ typedef struct wsd_stream {
     wsd_slot *slot;
     wsd_direction *out, *in;
     uint8_t *out_data, *in_data;
-    uint64_t size, mask;
-    _Atomic uint64_t window; /* bytes that this end lets stand in `out`: the ring's size, or less */
+    uint8_t *out_large, *in_large; /* what they grow into; where rings do not grow, they themselves */
+    uint64_t size, large;
+    _Atomic uint64_t window; /* bytes that the program lets stand in `out`, if it has said so: see wsd_window() */
     unsigned side; /* 0 offered (connected), 1 attached (accepted) */
     uint32_t generation;
     _Atomic int fd; /* the bell: an AF_UNIX stream socket */
@@ -39,11 +40,15 @@ typedef struct wsd_stream {
     _Atomic bool widened;      /* the kernel socket was given a byte stream's buffer (wsd_bare.h) */
     bool end_known;            /* consumer's lock: the kernel knows of an end that came WSD_LATE */
     _Atomic bool strict;       /* see wsd_stream_set_strict */
+    _Atomic bool polled;       /* the one poller that watches looks at the ring: see wsd_stream_hush */
     _Atomic uint32_t watchers; /* pollers of this process that wait for data: they sleep on the bell, too */
     uint64_t offer_deadline;
     uint64_t seen_tail; /* producer: how far the consumer was when last looked at */
+    uint64_t checked_at; /* consumer's lock: when it was last found that the peer is alive */
     uint64_t seen_head; /* consumer: how far the producer was; only a hint, checked at each use */
     wsd_wait rx_wait, tx_wait;
+    uint64_t leased_from, pass_to; /* of this process's lease: where it begins, and what of it was read */
+    uint8_t *mirrors[2][2]; /* that direction's lock: [out, in] [small, large], or NULL */
     wsd_traffic own_traffic, *traffic;
     _Atomic uint32_t references;
 } wsd_stream;
@@ -51,7 +56,7 @@ typedef struct wsd_stream {
 /* How many streams of this process are `unannounced`: pollers need not look while it is 0. */
 extern _Atomic uint32_t wsd_unannounced_now;
 
-enum { WSD_PEEK = 1, WSD_EXACT = 2, WSD_URGENT = 4 };
+enum { WSD_PEEK = 1, WSD_EXACT = 2, WSD_URGENT = 4, WSD_NOWAIT = 8, WSD_PASS = 16 };
 
 /* The connecting end of a slot that wsd_segment_take returned; offer_ns: how long to wait for the
  * acceptor before waits return -WSD_EUNATTACHED. */
@@ -73,7 +78,7 @@ void wsd_stream_note_place(wsd_stream *s);
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
 
-/* A program that set SO_SNDBUF expects a small one to fill up soon; clamped to the ring's size. */
+/* A program that set SO_SNDBUF expects a small one to fill up soon; a large one lets the ring grow. */
 void wsd_stream_set_window(wsd_stream *s, uint64_t bytes);
 /* Strict: the descriptor is true at any rest, for pollers that look at nothing else; calls that wait
  * cost a token each.  If data stand unannounced now, the peer is asked to ring for them. */
@@ -85,7 +90,8 @@ bool wsd_stream_revoke(wsd_stream *s);
 /* After a revoke: copies what was sent, from byte `from`; returns the count. */
 int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length);
 
-/* WSD_EXACT: the descriptor must be true for pollers when this returns (non-blocking sockets).
+/* WSD_EXACT: the descriptor must be true for pollers when this returns; without, the bell may fall
+ * silent (see wsd_bell_rest).  WSD_NOWAIT: nobody will wait if there is nothing: find out about a death.
  * WSD_URGENT: the last byte that this call sends is urgent.  recv does not read across it. */
 int64_t wsd_stream_recv(wsd_stream *s, const struct iovec *iov, int count, int flags);
 int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int flags);
@@ -109,6 +115,12 @@ bool wsd_stream_is_inline(const wsd_stream *s);
  * -ECONNABORTED when the segment holds nonsense. */
 int wsd_stream_urgent_sent(wsd_stream *s, uint64_t *from, uint64_t *to, uint64_t *mark);
 
+/* An urgent byte has ever been sent to this end. */
+static inline bool wsd_stream_has_urgent(const wsd_stream *s)
+{
+    return atomic_load_explicit(&s->in->urgent, memory_order_relaxed) != 0;
+}
+
 bool wsd_stream_readable(wsd_stream *s);
 bool wsd_stream_writable(wsd_stream *s);
 uint64_t wsd_stream_available(wsd_stream *s);
@@ -119,6 +131,8 @@ bool wsd_stream_was_reset(wsd_stream *s);
 int wsd_stream_ending(wsd_stream *s);
 /* Consumer's lock held: see `unannounced`. */
 void wsd_stream_note_unannounced(wsd_stream *s);
+/* No lock held: ring for what was sent in silence, if the peer has asked for that. */
+void wsd_stream_answer(wsd_stream *s);
 /* For a poller about to sleep: both directions' readiness of the descriptor becomes exact. */
 void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
 /* The opposite, for one who looks at the ring again and again: no bell for new bytes until the next
@@ -126,6 +140,10 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write);
 void wsd_stream_unarm(wsd_stream *s);
 /* A poller begins, or ends, to wait for data here: meanwhile no recv silences the bell. */
 void wsd_stream_watch(wsd_stream *s, bool on);
+/* For the one poller of this process that watches and looks at the ring again and again: silent until
+ * the unhush, unless somebody else may sleep on this bell. */
+void wsd_stream_hush(wsd_stream *s);
+void wsd_stream_unhush(wsd_stream *s);
 /* For an edge-triggered poller that has been told of what is here: ring for what comes next. */
 void wsd_stream_rearm(wsd_stream *s);
 /* Bytes that have come so far, read or not. */
@@ -138,6 +156,8 @@ bool wsd_stream_aborted(wsd_stream *s);
 /* First the spin, then (a call of its own, so that the caller can handle signals between) the sleep.
  * 1 ready (data, end or error), 0 not yet, -ETIMEDOUT, -EINTR, -EBADF closed, -WSD_EUNATTACHED. */
 int wsd_stream_spin_readable(wsd_stream *s, uint64_t deadline);
+/* Before all that, and too short to be worth giving anything away: a few looks.  True: data, end ... */
+bool wsd_stream_glance(wsd_stream *s, bool for_read);
 int wsd_stream_sleep_readable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_spin_writable(wsd_stream *s, uint64_t deadline);
 int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline);

@@ -2,6 +2,7 @@
 
 #include "wsd_bare.h"
 #include "wsd_bell.h"
+#include "wsd_grow.h"
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -92,7 +93,7 @@ int wsd_stream_recv_urgent(wsd_stream *s, uint8_t *byte, bool peek)
         return -ECONNABORTED;
     int result = 1;
     uint64_t mark = mark_of(s->in), head = head_of(s->in), tail = LOAD(s->in->tail);
-    if (head - tail > s->size) {
+    if (head - tail > s->large) {
         STORE(s->broken, true);
         result = -ECONNABORTED;
     } else if (mark == 0 || mark - 1 < tail || LOAD(s->in->urgent_inline) ||
@@ -103,7 +104,9 @@ int wsd_stream_recv_urgent(wsd_stream *s, uint8_t *byte, bool peek)
     } else if (mark - 1 >= head) {
         result = LOAD(s->in->fin) || LOAD(s->in->deaf) || LOAD(s->peer_gone) ? 0 : -EAGAIN;
     } else {
-        *byte = s->in_data[(mark - 1) & s->mask];
+        size_t one = 1;
+        wsd_area in = wsd_area_in(s, mark - 1, &one);
+        *byte = in.data[(mark - 1) & (in.size - 1)];
         if (!peek)
             STORE(s->in->urgent_read, mark);
     }
@@ -121,7 +124,7 @@ bool wsd_stream_urgent_pending(wsd_stream *s)
     if ((LOAD(s->in->urgent_token) || LOAD(s->in->debt)) && wsd_stream_lock_in(s) == 0)
         wsd_lock_drop(&s->in->consumer_lock);
     uint64_t mark = mark_of(s->in), head = head_of(s->in), tail = LOAD(s->in->tail);
-    return mark - 1 >= tail && mark - 1 < head && head - tail <= s->size && LOAD(s->in->urgent_read) != mark;
+    return mark - 1 >= tail && mark - 1 < head && head - tail <= s->large && LOAD(s->in->urgent_read) != mark;
 }
 
 void wsd_stream_hush_urgent(wsd_stream *s)
@@ -149,7 +152,7 @@ uint64_t wsd_stream_unread(wsd_stream *s)
     if (WSD_UNLIKELY(wsd_bare_own(s) || (wsd_bare_reads(s) && !wsd_has_data(s->in))))
         return wsd_bare_available(s);
     uint64_t mark = mark_of(s->in), head = head_of(s->in), tail = LOAD(s->in->tail);
-    if (head - tail > s->size)
+    if (head - tail > s->large)
         return 0;
     tail = after_dropped(s->in, head, tail);
     bool ahead = mark != 0 && !LOAD(s->in->urgent_inline) && mark - 1 >= tail && mark - 1 < head;

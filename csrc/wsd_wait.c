@@ -8,24 +8,79 @@
 #define LATE_LIMIT 4
 /* Looks between two readings of the clock: about half a microsecond of pauses. */
 #define LOOKS_PER_CLOCK 16
+/* The budget that is saved up at most, as time in which it comes back. */
+#define SAVED_NS (100 * WSD_MS)
+/* Waits in a row, in whose yields the rough clock ticked, before others are believed to use this CPU. */
+#define SLOW_YIELDS 2
+#define WAITS_WITHOUT_YIELDS 32
 
 _Atomic uint64_t wsd_spin_limit_ns = UINT64_MAX;
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
+/* ---- the budget ----------------------------------------------------------------------------- */
+
+static _Atomic uint32_t budget_percent = 100;
+/* When all that was spent will have come back.  Empty: SAVED_NS ahead of the clock. */
+static _Atomic uint64_t repaid_at;
+
+void wsd_budget_set(unsigned percent)
+{
+    STORE(budget_percent, percent < 100 ? percent : 100);
+}
+
+unsigned wsd_budget_percent(void)
+{
+    return LOAD(budget_percent);
+}
+
+uint64_t wsd_budget_ask(uint64_t now, uint64_t want_ns)
+{
+    uint64_t limit = LOAD(wsd_spin_limit_ns), percent = LOAD(budget_percent);
+    if (want_ns > limit)
+        want_ns = limit;
+    if (WSD_LIKELY(percent == 100))
+        return want_ns;
+    uint64_t repaid = LOAD(repaid_at), owed = repaid > now ? repaid - now : 0;
+    uint64_t left = owed < SAVED_NS ? (SAVED_NS - owed) * percent / 100 : 0;
+    return want_ns <= left ? want_ns : 0;
+}
+
+void wsd_budget_charge(uint64_t from, uint64_t to)
+{
+    uint64_t spun = to > from ? to - from : 0;
+    uint32_t percent = LOAD(budget_percent);
+    WSD_COUNT_BY(spin_ns, spun);
+    if (WSD_LIKELY(percent == 100 || percent == 0))
+        return;
+    uint64_t cost = spun * 100 / percent, repaid = LOAD(repaid_at), next;
+    do
+        next = (repaid > from ? repaid : from) + cost;
+    while (!atomic_compare_exchange_weak_explicit(&repaid_at, &repaid, next, memory_order_relaxed,
+                                                  memory_order_relaxed));
+}
+
+/* ---- what waits teach ------------------------------------------------------------------------- */
+
 void wsd_wait_init(wsd_wait *wait)
 {
     atomic_init(&wait->full_ns, WSD_SPIN_START_NS);
     atomic_init(&wait->budget_ns, WSD_SPIN_START_NS);
     atomic_init(&wait->latency_ns, 0);
+    atomic_init(&wait->spun_ns, 0);
     atomic_init(&wait->late, 0);
+    atomic_init(&wait->no_yields, 0);
+    atomic_init(&wait->slow_yields, 0);
 }
 
 void wsd_wait_in_time(wsd_wait *wait)
 {
+    uint64_t full = LOAD(wait->full_ns);
+    if (WSD_LIKELY(LOAD(wait->late) == 0 && LOAD(wait->budget_ns) == full))
+        return;
     STORE(wait->late, 0);
-    STORE(wait->budget_ns, LOAD(wait->full_ns));
+    STORE(wait->budget_ns, full);
 }
 
 void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp)
@@ -45,7 +100,8 @@ void wsd_wait_learn(wsd_wait *wait, uint64_t since, uint64_t stamp)
     if (full > WSD_SPIN_MAX_NS)
         full = WSD_SPIN_MAX_NS;
     STORE(wait->full_ns, full);
-    if (stamp - since <= full) {
+    /* the wait began with the spin: what came later than a full one, a full one would have missed */
+    if (LOAD(wait->spun_ns) + (stamp - since) <= full) {
         wsd_wait_in_time(wait);
         return;
     }
@@ -65,41 +121,92 @@ int wsd_wait_ms(uint64_t now, uint64_t deadline)
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+/* ---- spinning --------------------------------------------------------------------------------- */
+
+static bool yield_until(wsd_wait *wait, wsd_ready ready, const void *context, int times)
+{
+    uint32_t without = LOAD(wait->no_yields);
+    if (WSD_UNLIKELY(without)) {
+        STORE(wait->no_yields, without - 1);
+        return ready(context);
+    }
+    uint64_t began = wsd_roughly_now();
+    bool came = false;
+    for (int i = 0; i < times && !came; i++) {
+        sched_yield();
+        came = ready(context);
+    }
+    if (came)
+        WSD_COUNT(yields);
+    /* A yield lets everybody on this CPU run, and a third process runs for its whole time slice; one
+     * who sleeps is let in at once when it is woken.  A tick now and then is chance. */
+    uint32_t slow = LOAD(wait->slow_yields);
+    if (WSD_UNLIKELY(wsd_roughly_now() != began)) {
+        STORE(wait->slow_yields, slow + 1);
+        if (slow + 1 >= SLOW_YIELDS) {
+            STORE(wait->slow_yields, 0);
+            STORE(wait->no_yields, WAITS_WITHOUT_YIELDS);
+        }
+    } else if (WSD_UNLIKELY(slow)) {
+        STORE(wait->slow_yields, 0);
+    }
+    return came;
+}
+
+bool wsd_wait_yield(wsd_wait *wait, wsd_ready ready, const void *context)
+{
+    return yield_until(wait, ready, context, WSD_SAME_CPU_YIELDS);
+}
+
+bool wsd_wait_glance(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu)
+{
+    uint32_t percent = LOAD(budget_percent);
+    if (LOAD(wsd_spin_limit_ns) == 0 || percent == 0)
+        return false;
+    if (LOAD(*peer_cpu) == wsd_cpu())
+        return yield_until(wait, ready, context, 1); /* often enough for a peer that only had to run */
+    if (percent != 100)
+        return false; /* a spin that is charged for needs the clock */
+    for (int i = 0; i < WSD_GLANCES; i++) {
+        if (ready(context)) {
+            wsd_wait_in_time(wait);
+            WSD_COUNT(spins);
+            return true;
+        }
+        wsd_pause();
+    }
+    return false;
+}
+
 bool wsd_wait_spin(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu,
                    uint64_t deadline)
 {
-    uint64_t limit = atomic_load_explicit(&wsd_spin_limit_ns, memory_order_relaxed);
-    if (limit == 0)
+    STORE(wait->spun_ns, 0);
+    if (LOAD(wsd_spin_limit_ns) == 0 || LOAD(budget_percent) == 0)
         return ready(context);
-    if (atomic_load_explicit(peer_cpu, memory_order_relaxed) == wsd_cpu()) {
-        for (int i = 0; i < WSD_SAME_CPU_YIELDS; i++) {
-            sched_yield();
-            if (ready(context)) {
-                WSD_COUNT(yields);
-                return true;
-            }
-        }
-        return false;
-    }
-    uint64_t budget = LOAD(wait->budget_ns);
-    if (budget > limit)
-        budget = limit;
-    uint64_t end = wsd_now() + budget;
+    if (LOAD(*peer_cpu) == wsd_cpu())
+        return wsd_wait_yield(wait, ready, context);
+    uint64_t began = wsd_now(), now = began;
+    uint64_t end = began + wsd_budget_ask(began, LOAD(wait->budget_ns));
     if (deadline < end)
         end = deadline;
-    for (;;) {
-        for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
-            if (ready(context)) {
-                wsd_wait_in_time(wait);
-                WSD_COUNT(spins);
-                return true;
-            }
+    bool came = ready(context);
+    while (!came && now < end) {
+        for (int i = 0; i < LOOKS_PER_CLOCK && !came; i++) {
             wsd_pause();
+            came = ready(context);
         }
-        if (wsd_now() >= end)
-            return false;
+        now = wsd_now();
         /* moved next to the peer meanwhile: spinning on would keep it from running */
-        if (atomic_load_explicit(peer_cpu, memory_order_relaxed) == wsd_cpu())
-            return false;
+        if (LOAD(*peer_cpu) == wsd_cpu())
+            break;
     }
+    wsd_budget_charge(began, now);
+    if (came) {
+        wsd_wait_in_time(wait);
+        WSD_COUNT(spins);
+    } else {
+        STORE(wait->spun_ns, now - began);
+    }
+    return came;
 }

@@ -19,7 +19,7 @@ _found = re.search(r'"([^"]+)"', _version)
 assert _found is not None
 release = version = _found[1]
 
-extensions = ["myst_parser", "wsdirect_docs"]
+extensions = ["myst_parser", "wsdirect_docs", "bench_docs"]
 if shutil.which("dot"):
     extensions.append("sphinx.ext.graphviz")
     graphviz_output_format = "svg"

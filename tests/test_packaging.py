@@ -62,7 +62,7 @@ def test_types_are_shipped():
 @pytest.mark.skipif(is_editable(), reason="an editable installation imports the clone on purpose")
 def test_no_build_inputs_are_installed():
     files = DIST.files or []
-    assert not [str(file) for file in files if file.suffix in {".pyx", ".pxd", ".c", ".h"}]
+    assert not [str(file) for file in files if file.suffix in {".pyx", ".pxd", ".pxi", ".c", ".h"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the core is compiled on Linux only")

@@ -521,6 +521,23 @@ static void hostile_words(void)
     }
 }
 
+/* It has not looked at its socket, where the marker stands, and closes: that is no reset. */
+static void a_sender_that_never_reads(void)
+{
+    connection c = connection_with(WSD_RING_MIN);
+    fill(buffer, 100, 6);
+    CHECK_IS(send_now(c.a, buffer, 100), 100);
+    CHECK_IS(wsd_stream_go_bare(c.b), 0);
+    CHECK_IS(send_now(c.a, buffer, 100), 100);
+    wsd_stream_close(c.a, false);
+    close(c.bell[0]);
+    gather(c.bell[1], other, 200);
+    CHECK(memcmp(other, buffer, 100) == 0 && memcmp(other + 100, buffer, 100) == 0);
+    CHECK_IS(recv(c.bell[1], other, 1, 0), 0);
+    c.bell[0] = dup(c.bell[1]);
+    drop(&c);
+}
+
 int main(void)
 {
     watchdog(150);
@@ -541,5 +558,6 @@ int main(void)
     RUN(a_peer_that_is_gone);
     RUN(tokens_without_end);
     RUN(hostile_words);
+    RUN(a_sender_that_never_reads);
     return 0;
 }

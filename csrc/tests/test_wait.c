@@ -1,4 +1,6 @@
 /* How waiting adapts: what a wait teaches the next one, without a clock to be judged by. */
+#include <pthread.h>
+
 #include "testing.h"
 
 /* As if a token sent `ago` before now had ended a sleep that began `slept` before now. */
@@ -38,6 +40,25 @@ static void four_late_events_shorten_it(void)
     uint64_t now = wsd_now();
     wsd_wait_learn(&w, now - WSD_MS, now - WSD_MS + 1); /* rung as soon as we slept: nearly in time */
     CHECK_IS(w.budget_ns, w.full_ns);
+}
+
+static void a_spin_in_vain_is_part_of_the_wait(void)
+{
+    wsd_wait w;
+    wsd_wait_init(&w);
+    for (int i = 0; i < 4; i++) {
+        uint64_t now = wsd_now();
+        wsd_wait_learn(&w, now - WSD_MS, now - WSD_MS + 15 * WSD_US);
+        /* a latency of a millisecond: the full spin is the longest */
+        CHECK_IS(w.full_ns, WSD_SPIN_MAX_NS);
+        CHECK_IS(w.budget_ns, w.full_ns); /* 15 us after the wait began is in time */
+    }
+    for (int i = 0; i < 4; i++) {
+        uint64_t now = wsd_now();
+        w.spun_ns = w.full_ns;
+        wsd_wait_learn(&w, now - WSD_MS, now - WSD_MS + 15 * WSD_US);
+    }
+    CHECK_IS(w.budget_ns, w.full_ns / 16); /* 15 us after a full spin in vain is not */
 }
 
 static void stamps_from_nowhere_teach_nothing(void)
@@ -95,9 +116,126 @@ static void it_ends_by_itself(void)
     CHECK_IS(never.looks, 1);
 }
 
+static void a_glance_is_short(void)
+{
+    wsd_wait w;
+    wsd_wait_init(&w);
+    _Atomic uint32_t elsewhere = UINT32_MAX;
+    countdown never = {0, INT32_MAX}, soon = {0, 3};
+    atomic_store(&wsd_spin_limit_ns, UINT64_MAX);
+    CHECK(!wsd_wait_glance(&w, ready_after, &never, &elsewhere));
+    CHECK_IS(never.looks, WSD_GLANCES);
+    CHECK(wsd_wait_glance(&w, ready_after, &soon, &elsewhere));
+    wsd_budget_set(50); /* a spin that is charged for reads the clock */
+    CHECK(!wsd_wait_glance(&w, ready_after, &soon, &elsewhere));
+    wsd_budget_set(100);
+    atomic_store(&wsd_spin_limit_ns, 0);
+    CHECK(!wsd_wait_glance(&w, ready_after, &soon, &elsewhere));
+    atomic_store(&wsd_spin_limit_ns, UINT64_MAX);
+}
+
+static void a_third_process_stops_the_yields(void)
+{
+    wsd_wait w;
+    wsd_wait_init(&w);
+    countdown never = {0, INT32_MAX};
+    w.no_yields = 2; /* as after waits whose yields took long */
+    CHECK(!wsd_wait_yield(&w, ready_after, &never));
+    CHECK(!wsd_wait_yield(&w, ready_after, &never));
+    CHECK_IS(never.looks, 2);
+    CHECK(!wsd_wait_yield(&w, ready_after, &never));
+    CHECK_IS(never.looks, 2 + WSD_SAME_CPU_YIELDS);
+}
+
+/* The time in these is made up. */
+#define SECOND (1000 * WSD_MS)
+#define SPIN (100 * WSD_US)
+
+static uint64_t spun_of(uint64_t *now, uint64_t length, uint64_t between)
+{
+    uint64_t spun = 0, end = *now + length;
+    while (*now < end) {
+        if (wsd_budget_ask(*now, SPIN) > 0) {
+            wsd_budget_charge(*now, *now + SPIN);
+            *now += SPIN;
+            spun += SPIN;
+        }
+        *now += between;
+    }
+    return spun;
+}
+
+static void the_budget_is_kept(void)
+{
+    uint64_t now = 1000 * SECOND;
+    for (unsigned percent = 1; percent < 50; percent += 7) {
+        wsd_budget_set(percent);
+        now += SECOND; /* all is saved that can be */
+        uint64_t spun = spun_of(&now, 10 * SECOND, 30 * WSD_US), share = SECOND / 10 * percent;
+        CHECK(spun <= share + share / 100 + SPIN);
+        CHECK(spun >= share - share / 10);
+        now += SECOND;
+        CHECK(spun_of(&now, SECOND, 100 * SPIN) >= (percent > 2 ? 90 : 50) * SPIN); /* seldom enough: none is refused */
+    }
+    wsd_budget_set(0);
+    CHECK_IS(spun_of(&now, SECOND, SPIN), 0);
+    wsd_budget_set(100);
+    CHECK(spun_of(&now, SECOND, 1) >= SECOND - SPIN);
+}
+
+static void a_spin_is_granted_whole_or_not_at_all(void)
+{
+    uint64_t now = 5000 * SECOND;
+    wsd_budget_set(1); /* a millisecond is saved */
+    CHECK_IS(wsd_budget_ask(now, WSD_MS), WSD_MS);
+    CHECK_IS(wsd_budget_ask(now, WSD_MS + 1), 0);
+    wsd_budget_charge(now, now + WSD_MS - SPIN);
+    CHECK_IS(wsd_budget_ask(now, SPIN), SPIN);
+    CHECK_IS(wsd_budget_ask(now, SPIN + WSD_US), 0);
+    wsd_budget_charge(now + SPIN, now); /* a clock that goes backwards costs nothing */
+    CHECK_IS(wsd_budget_ask(now, SPIN), SPIN);
+    atomic_store(&wsd_spin_limit_ns, WSD_US);
+    CHECK_IS(wsd_budget_ask(now, SPIN), WSD_US);
+    atomic_store(&wsd_spin_limit_ns, UINT64_MAX);
+    wsd_budget_set(100);
+}
+
+#define CHARGERS 4
+#define CHARGES 2500
+static const uint64_t charged_at = 9000 * SECOND;
+
+static void *charge_often(void *unused)
+{
+    for (int i = 0; i < CHARGES; i++)
+        wsd_budget_charge(charged_at, charged_at + WSD_US);
+    return unused;
+}
+
+static void threads_lose_no_charge(void)
+{
+    wsd_budget_set(1);
+    pthread_t threads[CHARGERS];
+    for (int i = 0; i < CHARGERS; i++)
+        CHECK_IS(pthread_create(&threads[i], NULL, charge_often, NULL), 0);
+    for (int i = 0; i < CHARGERS; i++)
+        CHECK_IS(pthread_join(threads[i], NULL), 0);
+    /* ten milliseconds in all: paid off after a second, and the last millisecond of them is the credit */
+    uint64_t paid = charged_at + 100 * CHARGERS * CHARGES * WSD_US;
+    CHECK_IS(wsd_budget_ask(paid - 100 * WSD_MS, WSD_US), 0);
+    CHECK_IS(wsd_budget_ask(paid - 99 * WSD_MS, 10 * WSD_US), 10 * WSD_US);
+    CHECK_IS(wsd_budget_ask(paid - 99 * WSD_MS, 10 * WSD_US + 1), 0);
+    wsd_budget_set(100);
+}
+
 int main(void)
 {
     watchdog(50);
+    RUN(a_spin_in_vain_is_part_of_the_wait);
+    RUN(a_third_process_stops_the_yields);
+    RUN(the_budget_is_kept);
+    RUN(a_spin_is_granted_whole_or_not_at_all);
+    RUN(threads_lose_no_charge);
+    RUN(a_glance_is_short);
     RUN(the_spin_is_twice_the_latency);
     RUN(four_late_events_shorten_it);
     RUN(stamps_from_nowhere_teach_nothing);

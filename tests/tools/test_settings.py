@@ -12,6 +12,7 @@ def test_defaults():
     assert now.slots == 64
     assert now.offer_timeout == 3.0
     assert now.spin_us is None
+    assert now.cpu_budget == 100
     assert now.providers == ("shm",)
     assert now.allow_uids == frozenset()
     assert now.exclude == ()
@@ -28,9 +29,14 @@ def test_defaults():
         ("WSDIRECT_SPIN_US", "auto", "spin_us", None),
         ("WSDIRECT_SPIN_US", "0", "spin_us", 0),
         ("WSDIRECT_SPIN_US", "10000", "spin_us", 10000),
+        ("WSDIRECT_CPU_BUDGET", "0", "cpu_budget", 0),
+        ("WSDIRECT_CPU_BUDGET", "100", "cpu_budget", 100),
         ("WSDIRECT_RING", "4K", "ring", 4096),
         ("WSDIRECT_RING", "16m", "ring", 16 << 20),
         ("WSDIRECT_RING", " 65536 ", "ring", 65536),
+        ("WSDIRECT_RING_MAX", "Auto", "ring_max", None),
+        ("WSDIRECT_RING_MAX", "0", "ring_max", 0),
+        ("WSDIRECT_RING_MAX", "4M", "ring_max", 4 << 20),
         ("WSDIRECT_SLOTS", "1", "slots", 1),
         ("WSDIRECT_OFFER_TIMEOUT", "0.25", "offer_timeout", 0.25),
         ("WSDIRECT_ALLOW_UIDS", "0, 1000", "allow_uids", frozenset({0, 1000})),
@@ -49,6 +55,7 @@ def test_values(name, text, attribute, value):
     [
         ("WSDIRECT", "maybe"),
         ("WSDIRECT_SPIN_US", "10001"),
+        ("WSDIRECT_CPU_BUDGET", "101"),
         ("WSDIRECT_SPIN_US", "-1"),
         ("WSDIRECT_SPIN_US", "1.5"),
         ("WSDIRECT_SPIN_US", "\u0663"),

@@ -6,6 +6,7 @@ time-outs are seconds (None: for ever, 0: do not wait).  Failures raise OSError 
 
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, Final
+from weakref import ref
 
 from typing_extensions import Buffer
 
@@ -23,8 +24,11 @@ class Segment:
     """One sealed memfd: a header and `slots` connection slots of two rings each."""
 
     @classmethod
-    def create(cls, *, slots: int = 64, ring: int = 262144) -> Segment:
-        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction."""
+    def create(cls, *, slots: int = 64, ring: int = 262144, large: int = 0) -> Segment:
+        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction.
+
+        Rings that carry much grow to `large` bytes, a larger power of two; 0: they do not.
+        """
     @classmethod
     def adopt(cls, fd: int) -> Segment:
         """Map a segment made by another process (the descriptor is duplicated, not taken).
@@ -39,13 +43,81 @@ class Segment:
     @property
     def ring(self) -> int: ...
     @property
+    def large(self) -> int:
+        """What its rings can grow to; 0: they do not."""
+    @property
+    def stride(self) -> int:
+        """Bytes from one slot to the next; the first begins at 4096."""
+    @property
     def in_use(self) -> int:
         """Slots that are not free at this moment."""
+    @property
+    def streams(self) -> int:
+        """How many streams of this process hold slots of it."""
     def fileno(self) -> int: ...
     def take(self) -> int:
         """Reserve and reset a free slot for an offer; -1 when none is free."""
     def generation(self, slot: int) -> int:
         """The slot's generation: part of an offer, so that none is mistaken for a later one."""
+
+class Dialer:
+    """Connects again and again from one address to one listener whose process is known."""
+
+    def __init__(
+        self,
+        listener: bytes,
+        process: int,
+        own: int,
+        home: int,
+        local: bytes,
+        remote: bytes,
+        port: int,
+        seconds: float,
+    ) -> None:
+        """Listener's name and process; our process number and network namespace; the addresses.
+
+        `local` and `remote` are 16 bytes, `seconds` is what the listener has to accept in.
+        """
+    def dial(self, segment: Segment, fd: int, port: int) -> Stream | None:
+        """Put a connection in the place of a fresh TCP socket; None: nothing has happened.
+
+        `port` is the local one; the segment is one that the listener's process has.
+        """
+
+class Acceptor:
+    """Takes the usual callers of one listener for byte streams."""
+
+    def __init__(
+        self,
+        listener: int,
+        port: int,
+        segments: dict[tuple[tuple[int, int], int], ref[Segment]],
+        meant: Callable[[bytes, bytes], tuple[str, str] | None],
+    ) -> None:
+        """The listening descriptor, its TCP port, and segments by ((pid, uid), id).
+
+        `meant(local, remote)` judges the caller's addresses (16 bytes each, the remote one being
+        ours): their texts, or None if they cannot be true.  It is believed for a second.
+        """
+    def close(self) -> None:
+        """The descriptor is the caller's to close."""
+    def take(self) -> Any:
+        """The next caller, without waiting.
+
+        None: nobody waits.  (stream, own address, peer's address, peer's process): a connection.
+        (descriptor, name): one who is not as usual; the descriptor is the receiver's to close.
+        False: accept failed in an unusual way, and is to be tried again by other means.
+        """
+
+class Rows:
+    """Writes the rows of a status page; what stands in them is wsdirect.status's business."""
+
+    def __init__(self, page: Buffer, first: int, count: int) -> None:
+        """`page`: writable memory; `first`: where its rows begin; `count`: how many there are."""
+    def write(
+        self, index: int, body: bytes, fd: int, local_port: int, peer_port: int, stream: Stream
+    ) -> None:
+        """Fill a row from a body, but for what differs from row to row; the stream counts there."""
 
 def address_of(buffer: Buffer) -> tuple[int, int]:
     """(address, length in bytes) of a buffer that is one piece.
@@ -146,6 +218,9 @@ class Stream:
     def writable(self) -> bool: ...
     def available(self) -> int:
         """Bytes that recv could take now: up to the mark of an urgent byte."""
+    @property
+    def grown(self) -> bool:
+        """What this end sends goes into the large ring."""
     def queued(self) -> int:
         """Bytes sent that the peer has not taken."""
     def arm(self, for_read: bool = True, for_write: bool = True) -> None:
@@ -169,6 +244,10 @@ class Stream:
         """What SO_ERROR says on TCP: ECONNRESET, EPIPE or 0; `take`: it is told from now on."""
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
+    def spin(self, timeout: float | None = None) -> bool:
+        """For a poller of this one end, which sleeps elsewhere: only the spin.  True: readable."""
+    def slept(self, since: float) -> None:
+        """The same poller has slept since then (time.monotonic()), and there are data now."""
     def wait_writable(self, timeout: float | None = None) -> bool: ...
     def recv_into(self, buffer: Buffer, timeout: float | None = None, flags: int = 0) -> int: ...
     def recv(self, size: int, timeout: float | None = None, flags: int = 0) -> bytes:
@@ -323,6 +402,51 @@ class Stream:
     def count_alone(self) -> None:
         """Stop counting into the buffer given to count_into()."""
 
+class Piece:
+    """Some bytes of a ring, as a buffer; the mapping lives as long as this does.
+
+    A piece is in use until end(), commit() or cancel(), or until it is gone: bytes to read are
+    then left unread, and a part that was to be filled is not sent.
+    """
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+    @property
+    def over(self) -> bool:
+        """It has ended: the bytes are not, or will never be, there any more."""
+    def end(self, n: int) -> None:
+        """To read: the first n bytes are read.
+
+        BufferError: there are views of it; it ends when the last of them is gone.
+        """
+    def commit(self, n: int) -> bytes | None:
+        """To fill: send the first n bytes; or returns them, as they cannot be sent in this way.
+
+        BufferError: there are views of it; nothing has happened.
+        """
+    def cancel(self) -> None:
+        """To fill: nothing is sent, whatever views there are."""
+
+class Copy:
+    """Private memory that knows of its views, to stand for a Piece."""
+
+    exports: int
+    def __init__(self, memory: Buffer) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def lease(stream: Stream, size: int, timeout: float | None = None) -> Piece | bytes | None:
+    """A piece of at most `size` bytes that have come; b"" at the end of the stream.
+
+    None: they do not come by a ring, and have to be copied.  BlockingIOError: nothing is here, or
+    another piece is in use; TimeoutError, Unattached, and as recv().
+    """
+
+def reserve(stream: Stream, size: int, timeout: float | None = None) -> Piece | None:
+    """A piece of `size` bytes to be filled; None: they have to be copied.
+
+    BlockingIOError: there is no room now, or another piece is in use; TimeoutError.
+    """
+
 def table_bind(fd: int, stream: Stream) -> None: ...
 def table_lookup(fd: int) -> Stream | None: ...
 def table_drop(fd: int) -> Stream | None: ...
@@ -359,6 +483,27 @@ SAN: int
 PLAIN: int
 TCP_ONLY: int
 
+def epoll_wants(epoll: int, fd: int, want: int) -> None:
+    """A descriptor is registered in an epoll for plain reading or writing, or no more (0)."""
+
+def epoll_shown(epoll: int) -> None:
+    """Others may poll this epoll, and know only what the kernel says of it."""
+
+def epoll_heat(epoll: int, fd: int, stream: Stream) -> None:
+    """There were data at a connection that is none of the table's: its ring is looked at, too."""
+
+def epoll_poll(epoll: int, timeout: float | None, most: int) -> list[tuple[int, int]]:
+    """For an event loop: wait in an epoll, and at the rings of its connections that are hot.
+
+    Seconds, None: for ever; 0: news of some microseconds may be told later.  A list of pairs.
+    """
+
+def epoll_forget(epoll: int) -> None:
+    """The epoll is closed."""
+
+def selector_method(selector_class: type, original: Callable[..., Any]) -> Any:
+    """A method descriptor for selectors.EpollSelector: select; see selectormethod.c."""
+
 def mark_of(fd: int) -> int:
     """What is known of a descriptor: the flags above; for PLAIN role << 8, reason << 16, too."""
 
@@ -383,7 +528,7 @@ def publish_marks(high: Buffer | None, table: Buffer | None) -> None:
 def guarded_methods(
     socket_class: type,
     handlers: dict[str, Callable[..., Any]],
-    misses: dict[str, dict[Any, int]],
+    tables: tuple[dict[str, dict[Any, int]], dict[str, dict[Any, Any]]],
     listeners: dict[int, Any],
     plain_close: bool = False,
 ) -> dict[str, Any]:
@@ -445,6 +590,9 @@ def socket_methods(
 
 def set_spin_limit(microseconds: float | None) -> None:
     """Bound of one busy wait; 0: never spin; None: the measured default (20-300 us)."""
+
+def set_cpu_budget(percent: int) -> None:
+    """Percent of one CPU that all busy waits of this process may take together; 100: no bound."""
 
 def process_counters() -> dict[str, int]:
     """What this process did so far, by name (COUNTER_NAMES)."""

@@ -29,6 +29,7 @@ cdef extern from *:
         atomic_store_explicit(&wsd_counters_now, (p), memory_order_relaxed)
     #define WSDPY_COUNT_OWNER(n) \
         do { WSD_COUNT(rdma_owner); WSD_COUNT_BY(rdma_owner_bytes, (n)); } while (0)
+    #define WSDPY_REFERENCES(g) atomic_load_explicit(&(g)->references, memory_order_relaxed)
     #define WSDPY_FD(s) atomic_load_explicit(&(s)->fd, memory_order_relaxed)
     #define WSDPY_CLOSED(s) atomic_load_explicit(&(s)->closed, memory_order_relaxed)
     #define WSDPY_FIN(s) atomic_load_explicit(&(s)->in->fin, memory_order_acquire)
@@ -36,10 +37,14 @@ cdef extern from *:
     #define WSDPY_UNANNOUNCED(s) atomic_load_explicit(&(s)->unannounced, memory_order_relaxed)
     #define WSDPY_UNANNOUNCED_NOW() atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed)
     #define WSDPY_GONE(s) atomic_load_explicit(&(s)->peer_gone, memory_order_relaxed)
+    #define WSDPY_GROWN(s) (atomic_load_explicit(&(s)->out->grown, memory_order_relaxed) != 0)
     #define WSDPY_DEAF(s) atomic_load_explicit(&(s)->out->deaf, memory_order_relaxed)
     /* or: its peer has gone bare, and what makes the socket readable is the marker of that */
     #define WSDPY_MARKED(s) (atomic_load_explicit(&(s)->in->urgent, memory_order_relaxed) != 0 || \
                              atomic_load_explicit(&(s)->in->bare, memory_order_relaxed) != 0)
+    #define WSDPY_LEARN(s, since) wsd_wait_learn(&(s)->rx_wait, (since), \
+        atomic_load_explicit(&(s)->in->rx_stamp, memory_order_relaxed))
+    #define WSDPY_POLLED(s) atomic_load_explicit(&(s)->polled, memory_order_relaxed)
     #define WSDPY_OWN_BARE(s) \
         (atomic_load_explicit(&(s)->in->rx, memory_order_relaxed) == WSD_BARE)
     /* as after wsd_stream_go_bare, but there never was a peer in this slot */
@@ -51,13 +56,17 @@ cdef extern from *:
     wsd_counters *WSDPY_COUNTERS()
     void WSDPY_SET_COUNTERS(wsd_counters *)
     void WSDPY_COUNT_OWNER(uint64_t)
+    uint32_t WSDPY_REFERENCES(wsd_segment *)
     int WSDPY_FD(wsd_stream *)
     bint WSDPY_CLOSED(wsd_stream *)
     uint32_t WSDPY_FIN(wsd_stream *)
     bint WSDPY_GONE(wsd_stream *)
+    bint WSDPY_GROWN(wsd_stream *)
     bint WSDPY_DEAF(wsd_stream *)
     bint WSDPY_MARKED(wsd_stream *)
     bint WSDPY_WRITE_SHUT(wsd_stream *)
+    void WSDPY_LEARN(wsd_stream *, uint64_t)
+    bint WSDPY_POLLED(wsd_stream *)
     bint WSDPY_OWN_BARE(wsd_stream *)
     void WSDPY_BE_BARE(wsd_stream *)
     bint WSDPY_UNANNOUNCED(wsd_stream *)
@@ -66,12 +75,17 @@ cdef extern from *:
 
 cdef extern from "wsd_base.h":
     int WSD_EUNATTACHED
+    int WSD_ELEASED
 
 
 cdef extern from "wsd_counters.h":
     ctypedef struct wsd_counters:
         pass
     const size_t WSD_COUNTERS
+
+
+cdef extern from "wsd_wait.h":
+    void wsd_budget_set(unsigned int percent)
 
 
 cdef extern from "wsd_lock.h":
@@ -86,15 +100,18 @@ cdef extern from "wsd_segment.h":
         int fd
         uint32_t slots
         uint64_t ring
+        uint64_t large
         uint64_t id
     int WSD_RESET
-    int wsd_segment_create(uint32_t slots, uint64_t ring, wsd_segment **out)
+    int wsd_segment_create_growing(
+        uint32_t slots, uint64_t ring, uint64_t large, wsd_segment **out)
     int wsd_segment_adopt(int fd, wsd_segment **out, const char **why)
     void wsd_segment_release(wsd_segment *segment)
     wsd_slot *wsd_segment_slot(const wsd_segment *segment, uint32_t index)
     int wsd_segment_take(wsd_segment *segment)
     uint32_t wsd_slot_generation(const wsd_slot *slot)
     void wsd_slot_leave(wsd_slot *slot, unsigned side)
+    size_t wsd_segment_stride(const wsd_segment *segment)
     uint32_t wsd_segment_in_use(const wsd_segment *segment)
 
 
@@ -111,6 +128,7 @@ cdef extern from "wsd_stream.h":
         wsd_traffic *traffic
     int WSD_PEEK
     int WSD_EXACT
+    int WSD_NOWAIT
     int WSD_URGENT
     uint64_t WSD_FOREVER
     int wsd_stream_offer(wsd_segment *, uint32_t slot, int fd, uint64_t offer_ns, wsd_stream **out)
@@ -139,6 +157,7 @@ cdef extern from "wsd_stream.h":
     uint64_t wsd_stream_queued(wsd_stream *)
     void wsd_stream_arm(wsd_stream *, bint for_read, bint for_write)
     void wsd_stream_unarm(wsd_stream *)
+    int wsd_stream_spin_readable(wsd_stream *, uint64_t deadline) nogil
     void wsd_stream_watch(wsd_stream *, bint on)
     void wsd_stream_rearm(wsd_stream *)
     uint64_t wsd_stream_arrived(const wsd_stream *)
@@ -193,6 +212,10 @@ cdef extern from "wsd_region.h" nogil:
     void wsd_memory_unmap(wsd_mapping *)
 
 
+cdef extern from "wsd_base.h":
+    uint64_t wsd_now()
+
+
 cdef extern from "wsd_bell.h":
     bint wsd_bell_is_true()
     int wsd_bell_prepare(int fd)
@@ -228,7 +251,7 @@ cdef extern from "guard.h":
 
 
 cdef extern from "guardedmethods.h":
-    object wsdpy_guarded_methods(object socket_class, object handlers, object misses,
+    object wsdpy_guarded_methods(object socket_class, object handlers, object tables,
                                  object listeners, bint plain_close)
 
 
@@ -242,6 +265,19 @@ cdef extern from "pollmethods.h":
     object wsdpy_poll_methods(object kind, const char *which, object handlers, object watches)
 
 
+cdef extern from "epolling.h":
+    int wsdpy_epoll_wants(int epoll, int fd, uint32_t want)
+    int wsdpy_epoll_shown(int epoll)
+    int wsdpy_epoll_heat(int epoll, int fd, wsd_stream *)
+    object wsdpy_epoll_poll(int epoll, int most, int64_t timeout_ns, bint patient)
+    void wsdpy_epoll_forget(int epoll)
+    void wsdpy_epolls_cool()
+
+
+cdef extern from "selectormethod.h":
+    object wsdpy_selector_method(object selector_class, object original)
+
+
 cdef extern from "marks.h":
     ctypedef struct wsdpy_plain:
         pass
@@ -253,6 +289,7 @@ cdef extern from "marks.h":
         MARK_SAN
         MARK_PLAIN
         MARK_TCP_ONLY
+        MARK_TAKEN
     uint32_t wsdpy_mark_of(int fd)
     void wsdpy_mark_set(int fd, uint32_t mark)
     void wsdpy_mark_plain(int fd, uint32_t role, uint32_t reason)
@@ -271,6 +308,8 @@ EXACT = 2
 
 cdef object raise_errno(int64_t negative_errno):
     cdef int number = <int>-negative_errno
+    if number == WSD_ELEASED:
+        raise BlockingIOError(EAGAIN, "bytes of this connection are in use in place: see leases")
     raise OSError(number, os.strerror(number))
 
 
@@ -282,6 +321,7 @@ cdef class Segment:
     """One sealed memfd: a header and `slots` connection slots of two rings each."""
 
     cdef wsd_segment *_segment
+    cdef object __weakref__
 
     def __cinit__(self):
         self._segment = NULL
@@ -290,13 +330,16 @@ cdef class Segment:
         raise TypeError("segments are made by Segment.create() and Segment.adopt()")
 
     @classmethod
-    def create(cls, *, unsigned int slots=64, uint64_t ring=262144):
-        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction."""
+    def create(cls, *, unsigned int slots=64, uint64_t ring=262144, uint64_t large=0):
+        """Make a segment; `ring` is a power of two from 4096 to 16 MiB, bytes per direction.
+
+        Rings that carry much grow to `large` bytes, a larger power of two; 0: they do not.
+        """
         cdef Segment self = Segment.__new__(Segment)
-        cdef int rc = wsd_segment_create(slots, ring, &self._segment)
+        cdef int rc = wsd_segment_create_growing(slots, ring, large, &self._segment)
         if rc == -EINVAL:
             raise ValueError(
-                f"a segment of {slots} slots with rings of {ring} bytes cannot be made"
+                f"a segment of {slots} slots with rings of {ring} (to {large}) bytes cannot be made"
             )
         if rc < 0:
             raise_errno(rc)
@@ -331,8 +374,23 @@ cdef class Segment:
         return self._segment.ring
 
     @property
+    def large(self):
+        """What its rings can grow to; 0: they do not."""
+        return self._segment.large
+
+    @property
+    def stride(self):
+        """Bytes from one slot to the next; the first begins at 4096."""
+        return wsd_segment_stride(self._segment)
+
+    @property
     def in_use(self):
         return wsd_segment_in_use(self._segment)
+
+    @property
+    def streams(self):
+        """How many streams of this process hold slots of it."""
+        return WSDPY_REFERENCES(self._segment) - 1
 
     def fileno(self):
         return self._segment.fd
@@ -439,6 +497,7 @@ cdef class Stream:
     cdef readonly int slot
     cdef Py_buffer _counters
     cdef bint _counting
+    cdef bint _paged  # counts into a page that stays for good
     cdef object __weakref__
 
     def __cinit__(self):
@@ -491,7 +550,7 @@ cdef class Stream:
 
     def __dealloc__(self):
         if self._stream != NULL:
-            if self._counting:
+            if self._counting or self._paged:
                 wsd_stream_count_into(self._stream, NULL)
             wsd_stream_release(self._stream)
         if self._counting:
@@ -594,6 +653,11 @@ cdef class Stream:
         """Bytes that recv could take now: up to the mark of an urgent byte."""
         return wsd_stream_available(self._stream)
 
+    @property
+    def grown(self):
+        """What this end sends goes into the large ring."""
+        return bool(WSDPY_GROWN(self._stream))
+
     def queued(self):
         """Bytes sent that the peer has not taken."""
         return wsd_stream_queued(self._stream)
@@ -646,6 +710,18 @@ cdef class Stream:
         """Spin, then sleep on the bell.  False: timed out.  Signals are handled (PEP 475)."""
         return bool(self._wait(True, wsdpy_deadline(nanoseconds(timeout))))
 
+    def spin(self, object timeout=None):
+        """For a poller of this one end, which sleeps elsewhere: only the spin.  True: readable."""
+        cdef uint64_t deadline = wsdpy_deadline(nanoseconds(timeout))
+        cdef int r
+        with nogil:
+            r = wsd_stream_spin_readable(self._stream, deadline)
+        return r == 1
+
+    def slept(self, double since):
+        """The same poller has slept since then (time.monotonic()), and there are data now."""
+        WSDPY_LEARN(self._stream, <uint64_t>(since * 1e9))
+
     def wait_writable(self, object timeout=None):
         return bool(self._wait(False, wsdpy_deadline(nanoseconds(timeout))))
 
@@ -685,6 +761,42 @@ cdef class Stream:
         """At least one byte unless the time-out strikes: BlockingIOError, TimeoutError, EPIPE."""
         cdef _Buffers held = _Buffers((data,), PyBUF_SIMPLE)
         return self._move(False, held.iov, held.count, timeout, flags)
+
+    def take(self, Py_ssize_t size):
+        """What is there now, at most `size` bytes, b"" at the end; None: nothing.  For pollers."""
+        cdef uint64_t ready = wsd_stream_available(self._stream)
+        if <uint64_t>size > ready:
+            size = ready if ready else min(size, 4096)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+        cdef iovec iov = iovec(PyBytes_AS_STRING(data), size)
+        cdef int64_t n = wsdpy_recv(
+            self._stream, &iov, 1, WSD_NOWAIT if WSDPY_POLLED(self._stream) else WSD_EXACT)
+        if n == size:
+            return data
+        if n >= 0:
+            return data[:n]
+        if n == -EAGAIN:
+            return None
+        if n == -WSD_EUNATTACHED:
+            raise Unattached("nobody attached to the offer in time")
+        raise_errno(n)
+
+    def give(self, data):
+        """Send what fits now; how many bytes that is, 0 included.  For pollers."""
+        cdef Py_buffer view
+        cdef iovec iov
+        cdef int64_t n
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        iov.iov_base, iov.iov_len = view.buf, view.len
+        n = wsdpy_send(self._stream, &iov, 1, WSD_EXACT)
+        PyBuffer_Release(&view)
+        if n >= 0:
+            return n
+        if n == -EAGAIN:
+            return 0
+        if n == -WSD_EUNATTACHED:
+            raise Unattached("nobody attached to the offer in time")
+        raise_errno(n)
 
     def recv_scatter(self, buffers, int flags=0):
         """recv into several buffers, in order, without waiting."""
@@ -967,14 +1079,21 @@ cdef class Stream:
             PyBuffer_Release(&self._counters)
         self._counters = view
         self._counting = True
+        self._paged = False
 
     def count_alone(self):
-        """Stop counting into the buffer given to count_into()."""
-        if not self._counting:
-            return
-        wsd_stream_count_into(self._stream, NULL)
-        PyBuffer_Release(&self._counters)
-        self._counting = False
+        """Stop counting into the buffer given to count_into(), or into a row."""
+        if self._counting or self._paged:
+            wsd_stream_count_into(self._stream, NULL)
+        if self._counting:
+            PyBuffer_Release(&self._counters)
+        self._counting = self._paged = False
+
+
+include "meeting.pxi"
+
+
+include "leases.pxi"
 
 
 # -- the fd table ------------------------------------------------------------------------------
@@ -990,6 +1109,8 @@ def table_bind(int fd, Stream stream not None):
     if rc < 0:
         raise_errno(rc)
     bound[fd] = stream
+    if wsdpy_mark_of(fd) & MARK_TAKEN:
+        wsd_stream_set_strict(stream._stream, True)
 
 
 def table_lookup(int fd):
@@ -1029,6 +1150,7 @@ cdef Py_buffer counters_view
 def before_fork():
     """Count one more holder of every end: the parent may close before the child has started."""
     cdef Stream stream
+    wsdpy_epolls_cool()  # the child will poll the same connections
     if bound:
         wsd_lock_before_fork()
     for stream in set(bound.values()):  # once, however many descriptors stand for it
@@ -1131,12 +1253,12 @@ def publish_marks(high, table):
     wsdpy_mark_publish(<uint32_t *>word.buf, <wsdpy_plain *>entries.buf, entries.len // 8)
 
 
-def guarded_methods(socket_class, handlers, misses, listeners, plain_close=False):
+def guarded_methods(socket_class, handlers, tables, listeners, plain_close=False):
     """Method descriptors for `socket.socket`: connect, accept, close and the rarer ones.
 
     See guardedmethods.h.
     """
-    return wsdpy_guarded_methods(socket_class, handlers, misses, listeners, plain_close)
+    return wsdpy_guarded_methods(socket_class, handlers, tables, listeners, plain_close)
 
 
 def fork_hooks(before, in_child, containers):
@@ -1149,6 +1271,42 @@ def poll_state(base, connections, listeners, busy, special, listening):
     wsdpy_poll_state(base, connections, listeners, busy, special, listening)
 
 
+def epoll_wants(int epoll, int fd, uint32_t want):
+    """A descriptor is registered in an epoll for plain reading or writing, or no more (0)."""
+    if wsdpy_epoll_wants(epoll, fd, want) < 0:
+        raise MemoryError()
+
+
+def epoll_shown(int epoll):
+    """Others may poll this epoll, and know only what the kernel says of it."""
+    if wsdpy_epoll_shown(epoll) < 0:
+        raise MemoryError()
+
+
+def epoll_heat(int epoll, int fd, Stream stream not None):
+    """There were data at a connection that is none of the table's: its ring is looked at, too."""
+    if wsdpy_epoll_heat(epoll, fd, stream._stream) < 0:
+        raise MemoryError()
+
+
+def epoll_poll(int epoll, timeout, int most):
+    """For an event loop: wait in an epoll, and at the rings of its connections that are hot.
+
+    Seconds, None: for ever; 0: news of some microseconds may be told later.  A list of pairs.
+    """
+    return wsdpy_epoll_poll(epoll, most, nanoseconds(timeout), True)
+
+
+def epoll_forget(int epoll):
+    """The epoll is closed."""
+    wsdpy_epoll_forget(epoll)
+
+
+def selector_method(selector_class, original):
+    """A method descriptor for selectors.EpollSelector: select; see selectormethod.c."""
+    return wsdpy_selector_method(selector_class, original)
+
+
 def poll_methods(kind, which, handlers, watches):
     """Method descriptors for select.epoll ("epoll") or the type of select.poll() ("poll")."""
     return wsdpy_poll_methods(kind, which.encode(), handlers, watches)
@@ -1159,9 +1317,14 @@ def set_spin_limit(object microseconds):
     WSDPY_SET_SPIN(WSD_FOREVER if microseconds is None else <uint64_t>(microseconds * 1000))
 
 
+def set_cpu_budget(unsigned int percent):
+    """Percent of one CPU that all busy waits of this process may take together; 100: no bound."""
+    wsd_budget_set(percent)
+
+
 COUNTER_NAMES = ("rings", "eats", "stale", "sleeps", "spins", "yields", "full_marks", "takeovers",
                  "rdma_shared", "rdma_direct", "rdma_owner", "rdma_shared_bytes",
-                 "rdma_direct_bytes", "rdma_owner_bytes", "bare")
+                 "rdma_direct_bytes", "rdma_owner_bytes", "bare", "spin_ns")
 
 
 def process_counters():

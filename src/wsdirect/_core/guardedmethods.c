@@ -19,6 +19,7 @@
 #include "received.h"
 #include "socketmethods.h"
 #include "waiting.h"
+#include "wsd_arrivals.h"
 
 enum {
     BIND, GETPEERNAME, GETSOCKNAME, GETSOCKOPT, RECVFROM, RECVFROM_INTO, RECVMSG, RECVMSG_INTO, SENDTO,
@@ -30,7 +31,9 @@ enum { ROLE_CONNECT = 0, ROLE_ACCEPT = 1 }; /* as wsdirect.status numbers them *
 
 static wsdpy_original originals[METHODS];
 static PyObject *handlers[METHODS];
-static PyObject *misses_v4, *misses_v6, *listeners_by_fd, *name_san_fd, *name_waiting;
+static PyObject *misses_v4, *misses_v6, *listeners_by_fd, *name_san_fd, *name_waiting, *name_take;
+static PyObject *plans_v4, *plans_v6, *planned;
+static PyTypeObject *grafted_type; /* socket.socket itself */
 static wsdpy_original close_of_base;
 static destructor finalize_base;
 static PyTypeObject *base_type; /* _socket.socket, which is never gone */
@@ -105,6 +108,32 @@ static int known_miss(PyObject *self, PyObject *address)
     return ms < entry >> 16 ? (int)(entry & 0xffff) : -1;
 }
 
+/* Once more to an address where a connection was switched: 1 done, 0 nothing has happened, -1 raised. */
+static int connect_as_planned(PyObject *self, int fd, PyObject *address)
+{
+    PyObject *plans = ((const wsdpy_socket_head *)self)->family == AF_INET ? plans_v4 : plans_v6;
+    uint32_t mark = wsdpy_mark_of(fd);
+    if (PyDict_GET_SIZE(plans) == 0 || !Py_IS_TYPE(self, grafted_type) || !(mark & MARK_UNTOUCHED) ||
+        (mark & MARK_RECORDED))
+        return 0;
+    if (!PyTuple_CheckExact(address) || PyTuple_GET_SIZE(address) < 2 ||
+        !PyUnicode_CheckExact(PyTuple_GET_ITEM(address, 0)) || !PyLong_CheckExact(PyTuple_GET_ITEM(address, 1)))
+        return 0;
+    PyObject *plan = PyDict_GetItemWithError(plans, address); /* borrowed */
+    if (!plan) {
+        PyErr_Clear(); /* not hashable: connect() says what it thinks of it */
+        return 0;
+    }
+    Py_INCREF(plan);
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *done = number ? PyObject_CallFunctionObjArgs(planned, self, number, plan, NULL) : NULL;
+    int result = done ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    Py_XDECREF(number);
+    Py_DECREF(plan);
+    return result;
+}
+
 static PyObject *connect_with(int which, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
     int fd = wsdpy_socket_fd(self);
@@ -112,6 +141,11 @@ static PyObject *connect_with(int which, PyObject *self, PyObject *const *args, 
         return handle(which, self, args, n, kwnames);
     if (fd >= 0 && is_tcp(self)) {
         int reason = known_miss(self, args[0]);
+        int done = reason < 0 ? connect_as_planned(self, fd, args[0]) : 0;
+        if (done < 0)
+            return NULL;
+        if (done)
+            return which == CONNECT_EX ? PyLong_FromLong(0) : Py_NewRef(Py_None);
         if (reason < 0)
             return handle(which, self, args, n, kwnames);
         wsdpy_mark_plain(fd, ROLE_CONNECT, (uint32_t)reason);
@@ -156,15 +190,32 @@ static PyObject *accepted(int made, const struct sockaddr_storage *address)
     return result;
 }
 
-/* The descriptor that a listener's SAN side waits on; -1: Python code must look; -2: raised. */
-static int san_of(int fd)
+/* New; NULL without an exception: there is none. */
+static PyObject *listener_of(int fd)
 {
     PyObject *number = PyLong_FromLong(fd);
     PyObject *listener = number ? PyDict_GetItemWithError(listeners_by_fd, number) : NULL;
     Py_XDECREF(number);
+    return Py_XNewRef(listener);
+}
+
+/* A switched connection that waits, as (descriptor, address); None: none does. */
+static PyObject *take_switched(int fd)
+{
+    PyObject *listener = listener_of(fd);
+    if (!listener)
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    PyObject *taken = PyObject_CallMethodNoArgs(listener, name_take);
+    Py_DECREF(listener);
+    return taken;
+}
+
+/* The descriptor that a listener's SAN side waits on; -1: Python code must look; -2: raised. */
+static int san_of(int fd)
+{
+    PyObject *listener = listener_of(fd);
     if (!listener)
         return PyErr_Occurred() ? -2 : -1;
-    Py_INCREF(listener);
     PyObject *waiting = PyObject_GetAttr(listener, name_waiting), *san = NULL;
     Py_ssize_t count = waiting ? PyObject_Size(waiting) : -1;
     long san_fd = -2;
@@ -189,6 +240,33 @@ static int poll_both(int fd, int san_fd, int64_t ns, bool *san_ready)
     return rc;
 }
 
+/* Watch for a caller of the SAN side for a moment: as take_switched(). */
+static PyObject *take_next(int fd, int san_fd, uint64_t deadline)
+{
+    for (int i = 0; i < 3; i++) { /* what is said to have come may be the one that was taken before */
+        uint32_t seen;
+        wsd_arrivals *arrivals = wsd_arrivals_of(san_fd);
+        if (!arrivals || !wsd_arrivals_begin(arrivals, &seen))
+            break;
+        PyObject *taken = take_switched(fd);
+        bool came = false;
+        if (taken == Py_None) {
+            Py_BEGIN_ALLOW_THREADS
+            came = wsd_arrivals_spin(arrivals, seen, deadline);
+            Py_END_ALLOW_THREADS
+        }
+        wsd_arrivals_end(arrivals);
+        if (taken != Py_None)
+            return taken;
+        Py_DECREF(taken);
+        if (PyErr_CheckSignals() < 0) /* one that came meanwhile will not end the sleep */
+            return NULL;
+        if (!came)
+            break;
+    }
+    return Py_NewRef(Py_None);
+}
+
 /* A listener with a SAN side.  Its TCP connections are accepted here: at once if one waits, so that
  * they cost what they did; now and then, and whenever there is none, the SAN side is looked at, whose
  * connections are Python's business. */
@@ -198,20 +276,34 @@ static PyObject *accept_tcp(PyObject *self, int fd, int san_fd)
     int64_t timeout = ((const wsdpy_socket_head *)self)->timeout_ns;
     uint64_t deadline = timeout > 0 ? wsd_now() + (uint64_t)timeout : 0;
     bool san_ready = false, wait_first = timeout != 0 && (wsdpy_mark_of(fd) & MARK_WAITED);
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    if (!(flags & O_NONBLOCK)) /* another process may take what we were told of: never wait in accept4 */
-        return handle(ACCEPT, self, NULL, 0, NULL);
-    if (!wait_first && ++turns % LOOK_ASIDE_EVERY == 0)
-        poll_both(-1, san_fd, 0, &san_ready);
+    bool watched = false;
+    if (++turns % LOOK_ASIDE_EVERY == 0) { /* neither kind can starve the other */
+        if (wait_first)
+            wait_first = false;
+        else
+            poll_both(-1, san_fd, 0, &san_ready);
+    }
     for (;;) {
-        if (san_ready)
-            break;
+        if (san_ready) {
+            PyObject *taken = take_switched(fd);
+            if (taken != Py_None)
+                return taken;
+            Py_DECREF(taken); /* what came was no connection, or somebody else has it */
+            int now = san_of(fd);
+            if (now == -2)
+                return NULL;
+            if (now != san_fd)
+                break;
+            san_ready = false;
+        }
         if (!wait_first) {
             struct sockaddr_storage address;
             socklen_t size = sizeof address;
-            int made;
+            int made, mode = fcntl(fd, F_GETFL);
+            if (mode < 0)
+                return PyErr_SetFromErrno(PyExc_OSError);
+            if (!(mode & O_NONBLOCK)) /* another process may take what we were told of: never wait here */
+                return handle(ACCEPT, self, NULL, 0, NULL);
             Py_BEGIN_ALLOW_THREADS
             made = accept4(fd, (struct sockaddr *)&address, &size, SOCK_CLOEXEC);
             Py_END_ALLOW_THREADS
@@ -228,7 +320,18 @@ static PyObject *accept_tcp(PyObject *self, int fd, int san_fd)
             PyErr_SetString(PyExc_TimeoutError, "timed out");
             return NULL;
         }
+        if (timeout != 0 && !watched) {
+            watched = true;
+            PyObject *taken = take_next(fd, san_fd, timeout > 0 ? deadline : WSD_FOREVER);
+            if (taken != Py_None)
+                return taken;
+            Py_DECREF(taken);
+        }
+        uint64_t since = timeout != 0 ? wsd_now() : 0;
         int rc = poll_both(fd, san_fd, left, &san_ready);
+        wsd_arrivals *arrivals = san_ready && since ? wsd_arrivals_of(san_fd) : NULL;
+        if (arrivals)
+            wsd_arrivals_slept(arrivals, since);
         if (rc == -EINTR) {
             if (PyErr_CheckSignals() < 0)
                 return NULL;
@@ -427,22 +530,31 @@ static PyMethodDef functions[] = {
     {"opened", (PyCFunction)(void (*)(void))opened, METH_FASTCALL, NULL},
 };
 
-static int take_misses(PyObject *misses)
+static int take_by_family(PyObject *given, PyObject **for_v4, PyObject **for_v6)
 {
-    PyObject *v4 = PyMapping_GetItemString(misses, "4"), *v6 = PyMapping_GetItemString(misses, "6");
+    PyObject *v4 = PyMapping_GetItemString(given, "4"), *v6 = PyMapping_GetItemString(given, "6");
     if (v4 && v6 && PyDict_CheckExact(v4) && PyDict_CheckExact(v6)) {
-        Py_XSETREF(misses_v4, v4);
-        Py_XSETREF(misses_v6, v6);
+        Py_XSETREF(*for_v4, v4);
+        Py_XSETREF(*for_v6, v6);
         return 0;
     }
     Py_XDECREF(v4);
     Py_XDECREF(v6);
     if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_TypeError, "misses are two dictionaries");
+        PyErr_SetString(PyExc_TypeError, "a table by family is two dictionaries");
     return -1;
 }
 
-PyObject *wsdpy_guarded_methods(PyObject *socket_class, PyObject *given, PyObject *misses, PyObject *listeners,
+/* (misses, plans), see front/sockets.py. */
+static int take_tables(PyObject *tables)
+{
+    PyObject *misses, *plans;
+    if (!PyArg_ParseTuple(tables, "OO", &misses, &plans) || take_by_family(misses, &misses_v4, &misses_v6) < 0)
+        return -1;
+    return take_by_family(plans, &plans_v4, &plans_v6);
+}
+
+PyObject *wsdpy_guarded_methods(PyObject *socket_class, PyObject *given, PyObject *tables, PyObject *listeners,
                                 int plain_close)
 {
     if (!PyType_Check(socket_class) || !((PyTypeObject *)socket_class)->tp_base || !PyDict_Check(listeners)) {
@@ -451,9 +563,10 @@ PyObject *wsdpy_guarded_methods(PyObject *socket_class, PyObject *given, PyObjec
     }
     PyTypeObject *type = (PyTypeObject *)socket_class;
     PyObject *base = (PyObject *)type->tp_base, *result = PyDict_New();
-    if (!result || take_misses(misses) < 0)
+    if (!result || take_tables(tables) < 0)
         goto failed;
-    if ((!name_san_fd && !(name_san_fd = PyUnicode_InternFromString("san_fd"))) ||
+    if ((!name_take && !(name_take = PyUnicode_InternFromString("take"))) ||
+        (!name_san_fd && !(name_san_fd = PyUnicode_InternFromString("san_fd"))) ||
         (!name_waiting && !(name_waiting = PyUnicode_InternFromString("_waiting"))))
         goto failed;
     Py_XSETREF(listeners_by_fd, Py_NewRef(listeners));
@@ -480,6 +593,11 @@ PyObject *wsdpy_guarded_methods(PyObject *socket_class, PyObject *given, PyObjec
         }
         Py_DECREF(graft);
     }
+    PyObject *function = PyMapping_GetItemString(given, "planned");
+    if (!function)
+        goto failed;
+    Py_XSETREF(planned, function);
+    grafted_type = type;
     finalize_base = type->tp_base->tp_finalize;
     base_type = type->tp_base;
     PyObject *close_base = plain_close ? PyObject_GetAttrString(base, "close") : NULL;

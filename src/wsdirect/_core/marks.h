@@ -27,6 +27,10 @@ enum {
     /* what pollers must know of */
     MARK_POLLED = MARK_LISTENING | MARK_WATCHED | MARK_SAN | MARK_NEW,
 
+    /* unknown code took the number before there was a connection: strict, once there is one.  Beyond
+     * the role, of which a socket that is not connected has none */
+    MARK_TAKEN = 1 << 15,
+
     MARK_ROLE_SHIFT = 8,
     MARK_REASON_SHIFT = 16,
 };

@@ -7,14 +7,16 @@
 #include "pollmethods.h"
 
 #include <limits.h>
-#include <sys/epoll.h>
+#include <math.h>
+#include <sys/select.h>
 
 #include "calling.h"
+#include "epolling.h"
 #include "marks.h"
 #include "socketmethods.h"
 #include "wsd_stream.h"
 
-enum { REGISTER, MODIFY, UNREGISTER, POLL, CLOSE, INIT, FINISH, METHODS };
+enum { REGISTER, MODIFY, UNREGISTER, POLL, CLOSE, INIT, FILENO, FINISH, METHODS };
 
 typedef struct {
     wsdpy_original originals[METHODS];
@@ -30,14 +32,17 @@ static Py_ssize_t busy_count;
 static PyObject *special; /* a set: keys of pollers that always are */
 static PyObject *listening; /* a set: listeners that accept TCP only so far, too */
 
-static bool needs_attention(void)
+static bool somebody_is_busy(void)
 {
-    if (atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed) != 0)
-        return true;
     for (Py_ssize_t i = 0; i < busy_count; i++)
         if (PySet_GET_SIZE(busy[i]) > 0)
             return true;
     return false;
+}
+
+static bool needs_attention(void)
+{
+    return atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed) != 0 || somebody_is_busy();
 }
 
 static bool nothing_is_switched(void)
@@ -101,24 +106,25 @@ static PyObject *change(const family *f, int which, PyObject *self, PyObject *co
 
 /* ---- polling ------------------------------------------------------------------------------------ */
 
-/* Whether an answer of the kernel has to be put into TCP's terms. */
+/* Whether an event of the kernel has to be put into TCP's terms. */
+static bool event_is_strange(int fd, uint32_t events)
+{
+    const wsd_stream *stream = wsd_fd_lookup(fd);
+    if (!stream)
+        return wsdpy_mark_of(fd) & MARK_SAN;
+    return (events & (EPOLLHUP | EPOLLERR | EPOLLPRI)) ||
+           atomic_load_explicit(&stream->in->urgent, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&stream->in->bare, memory_order_relaxed) != 0;
+}
+
 static bool is_strange(PyObject *answer)
 {
     if (!PyList_CheckExact(answer))
         return false;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(answer); i++) {
         PyObject *pair = PyList_GET_ITEM(answer, i);
-        int fd = descriptor_of(PyTuple_GET_ITEM(pair, 0));
-        const wsd_stream *stream = wsd_fd_lookup(fd);
-        if (!stream) {
-            if (wsdpy_mark_of(fd) & MARK_SAN)
-                return true;
-            continue;
-        }
-        long events = PyLong_AsLong(PyTuple_GET_ITEM(pair, 1));
-        if (events & (EPOLLHUP | EPOLLERR | EPOLLPRI) ||
-            atomic_load_explicit(&stream->in->urgent, memory_order_relaxed) != 0 ||
-            atomic_load_explicit(&stream->in->bare, memory_order_relaxed) != 0)
+        if (event_is_strange(descriptor_of(PyTuple_GET_ITEM(pair, 0)),
+                             (uint32_t)PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(pair, 1))))
             return true;
     }
     return false;
@@ -132,17 +138,6 @@ static PyObject *argument(PyObject *const *args, Py_ssize_t n, PyObject *kwnames
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), name) == 0)
             return args[n + i];
     return NULL;
-}
-
-static bool is_special(PyObject *epoll)
-{
-    if (!special || PySet_GET_SIZE(special) == 0)
-        return false;
-    PyObject *fd = PyObject_CallMethod(epoll, "fileno", NULL);
-    bool found = fd && PySet_Contains(special, fd) == 1;
-    Py_XDECREF(fd);
-    PyErr_Clear(); /* a closed one: the original says so */
-    return found;
 }
 
 /* Poll, and let Python finish what the kernel has not answered in TCP's terms.  `unit`: of the time-out,
@@ -172,14 +167,142 @@ static PyObject *poll_and_look(const family *f, PyObject *self, PyObject *const 
     return result;
 }
 
+/* ---- an epoll's polling --------------------------------------------------------------------------- */
+
+/* The head of select's pyEpoll_Object: documented nowhere, so probed before it is relied upon. */
+typedef struct {
+    PyObject_HEAD
+    int epfd;
+} epoll_head;
+
+static PyTypeObject *epoll_type; /* NULL: its layout is not known, and Python does it all */
+
+static void probe_epoll(PyObject *kind)
+{
+    PyObject *probe = PyObject_CallNoArgs(kind);
+    PyObject *number = probe ? PyObject_CallMethod(probe, "fileno", NULL) : NULL;
+    bool known = number && Py_TYPE(probe)->tp_basicsize >= (Py_ssize_t)sizeof(epoll_head) &&
+                 ((epoll_head *)probe)->epfd >= 0 && ((epoll_head *)probe)->epfd == descriptor_of(number);
+    Py_XDECREF(number);
+    Py_XDECREF(probe);
+    PyErr_Clear();
+    epoll_type = known ? (PyTypeObject *)kind : NULL;
+}
+
+static int epoll_number(PyObject *epoll)
+{
+    if (epoll_type)
+        return ((epoll_head *)epoll)->epfd;
+    PyObject *number = wsdpy_call(&epolls.originals[FILENO], epoll, NULL, 0, NULL);
+    int fd = number ? descriptor_of(number) : -1;
+    Py_XDECREF(number);
+    PyErr_Clear(); /* a closed one: the original says so */
+    return fd;
+}
+
+static bool is_special(int epoll)
+{
+    if (!special || PySet_GET_SIZE(special) == 0)
+        return false;
+    PyObject *number = PyLong_FromLong(epoll);
+    bool found = number && PySet_Contains(special, number) == 1;
+    Py_XDECREF(number);
+    return found;
+}
+
+/* Whether Python has to see to this poll. */
+static bool is_for_python(int epoll)
+{
+    uint32_t unannounced = atomic_load_explicit(&wsd_unannounced_now, memory_order_relaxed);
+    return somebody_is_busy() || is_special(epoll) ||
+           (WSD_UNLIKELY(unannounced != 0) && !wsdpy_epoll_sees_all(epoll, unannounced));
+}
+
+int wsdpy_epoll_ours(PyObject *epoll)
+{
+    if (!epoll_type || !Py_IS_TYPE(epoll, epoll_type))
+        return -1;
+    int fd = ((epoll_head *)epoll)->epfd;
+    return fd < 0 || is_for_python(fd) ? -1 : fd;
+}
+
+bool wsdpy_epoll_is_strange(const struct epoll_event *events, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (event_is_strange(events[i].data.fd, events[i].events))
+            return true;
+    return false;
+}
+
+PyObject *wsdpy_epoll_finish(PyObject *epoll, PyObject *answer, int64_t left_ns, PyObject *most)
+{
+    wsdpy_epoll_cool(epoll_number(epoll));
+    PyObject *left = left_ns < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)left_ns / 1e9);
+    PyObject *rest[] = {answer, left, most};
+    PyObject *result = left ? handle(&epolls, FINISH, epoll, rest, most ? 3 : 2, NULL) : NULL;
+    Py_XDECREF(left);
+    return result;
+}
+
+int64_t wsdpy_left_of(int64_t timeout_ns, uint64_t begin)
+{
+    if (timeout_ns <= 0)
+        return timeout_ns;
+    uint64_t gone = wsd_now() - begin;
+    return gone < (uint64_t)timeout_ns ? timeout_ns - (int64_t)gone : 0;
+}
+
+/* Nanoseconds, negative for ever; -2: the original has to say what this is. */
+static int64_t seconds_given(PyObject *given)
+{
+    if (!given || given == Py_None)
+        return -1;
+    if (!PyFloat_CheckExact(given) && !PyLong_CheckExact(given))
+        return -2;
+    double seconds = PyFloat_AsDouble(given);
+    if (seconds == -1 && PyErr_Occurred())
+        PyErr_Clear(); /* the original says so in its words */
+    if (seconds < 0)
+        return -1;
+    /* as the original: in milliseconds, rounded up, and not more than an int of them */
+    return seconds < 2e6 ? (int64_t)ceil(seconds * 1e3) * (int64_t)WSD_MS : -2;
+}
+
 static PyObject *epoll_poll(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
     const family *f = &epolls;
-    if (needs_attention() || is_special(self))
+    int fd = epoll_number(self);
+    if (is_for_python(fd)) {
+        wsdpy_epoll_cool(fd);
         return handle(f, POLL, self, args, n, kwnames);
+    }
     if (nothing_is_switched())
         return wsdpy_call(&f->originals[POLL], self, args, n, kwnames);
-    return poll_and_look(f, self, args, n, kwnames, 1, argument(args, n, kwnames, 1, "maxevents"));
+    PyObject *given = argument(args, n, kwnames, 1, "maxevents");
+    int64_t timeout_ns = seconds_given(argument(args, n, kwnames, 0, "timeout"));
+    long most = -1;
+    if (given && PyLong_CheckExact(given)) {
+        int overflow;
+        most = PyLong_AsLongAndOverflow(given, &overflow);
+    }
+    if (most == -1)
+        most = FD_SETSIZE - 1; /* as the original */
+    Py_ssize_t all = n + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    if (timeout_ns == -2 || fd < 0 || all > 2 || most <= 0 || most > INT_MAX / (long)sizeof(struct epoll_event) ||
+        (given && !PyLong_CheckExact(given))) {
+        wsdpy_epoll_cool(fd);
+        return poll_and_look(f, self, args, n, kwnames, 1, given);
+    }
+    struct epoll_event few[WSDPY_FEW_EVENTS], *events = wsdpy_events_take(few, (int)most);
+    if (!events)
+        return NULL;
+    uint64_t begin = timeout_ns > 0 ? wsd_now() : 0;
+    int count = wsdpy_epoll_wait(fd, events, (int)most, timeout_ns, false);
+    PyObject *answer = count < 0 ? NULL : wsdpy_epoll_answer(events, count);
+    if (answer && wsdpy_epoll_is_strange(events, count))
+        Py_SETREF(answer, wsdpy_epoll_finish(self, answer, wsdpy_left_of(timeout_ns, begin), given));
+    wsdpy_events_give(few, events, (int)most);
+    return answer;
 }
 
 static PyObject *poll_poll(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
@@ -206,10 +329,8 @@ static PyObject *poll_poll(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 
 static PyObject *epoll_close(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
-    PyObject *number = PyObject_CallMethod(self, "fileno", NULL);
-    int fd = number ? descriptor_of(number) : -1;
-    Py_XDECREF(number);
-    PyErr_Clear(); /* closed already */
+    int fd = epoll_number(self);
+    wsdpy_epoll_forget(fd);
     if (wsdpy_is_recorded(fd) && wsdpy_released(fd) < 0)
         return NULL;
     wsdpy_mark_set(fd, 0);
@@ -220,16 +341,22 @@ static PyObject *epoll_close(PyObject *self, PyObject *const *args, Py_ssize_t n
 
 static PyObject *epoll_init(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
-    PyObject *number = PyObject_CallMethod(self, "fileno", NULL);
-    int fd = number ? descriptor_of(number) : -1;
-    Py_XDECREF(number);
-    PyErr_Clear();
+    int fd = epoll_number(self);
+    wsdpy_epoll_forget(fd); /* of another epoll, which was never closed through us */
     if (wsdpy_is_recorded(fd) && wsdpy_reused(fd) < 0)
         return NULL;
     wsdpy_mark_set(fd, MARK_NEW); /* a poller that waits for it must know */
     if (PyDict_GET_SIZE(epolls.watches) > 0)
         return handle(&epolls, INIT, self, args, n, kwnames);
     Py_RETURN_NONE; /* all is done in __new__ */
+}
+
+/* Code outside Python may poll this number, and whoever does must be told by the kernel. */
+static PyObject *epoll_fileno(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    if (!wsdpy_asked_harmlessly() && wsdpy_epoll_shown(epoll_number(self)) < 0)
+        return PyErr_NoMemory();
+    return wsdpy_call(&epolls.originals[FILENO], self, args, n, kwnames);
 }
 
 bool wsdpy_new_poll_concerns(PyObject *const *args, Py_ssize_t n)
@@ -306,6 +433,7 @@ CHANGE(poll_unregister, &polls, UNREGISTER)
 static PyMethodDef epoll_methods[] = {
     METHOD("register", epoll_register), METHOD("modify", epoll_modify), METHOD("unregister", epoll_unregister),
     METHOD("poll", epoll_poll),         METHOD("close", epoll_close),   METHOD("__init__", epoll_init),
+    METHOD("fileno", epoll_fileno),
     {NULL, NULL, 0, NULL},
 };
 static PyMethodDef poll_methods[] = {
@@ -373,5 +501,7 @@ PyObject *wsdpy_poll_methods(PyObject *kind, const char *which, PyObject *handle
         Py_XSETREF(f->handlers[FINISH], finish);
     if (result)
         Py_XSETREF(f->watches, Py_NewRef(watches));
+    if (result && is_epoll)
+        probe_epoll(kind);
     return result;
 }

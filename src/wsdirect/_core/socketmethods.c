@@ -9,8 +9,10 @@
 #include <limits.h>
 #include <sys/socket.h>
 
+#include "marks.h"
 #include "waiting.h"
 #include "wsd_fdtable.h"
+#include "wsd_ring.h"
 
 /* ---- the originals ------------------------------------------------------------------------- */
 
@@ -143,30 +145,55 @@ static inline wsd_stream *stream_of(PyObject *self)
 /* ---- waiting in a method -------------------------------------------------------------------- */
 
 typedef struct {
-    wsd_stream *stream; /* held */
+    wsd_stream *stream;
     int fd;
     int64_t timeout_ns;
     uint64_t deadline; /* computed at the first wait */
     int flags;         /* for wsd_stream_recv and _send */
     bool may_wait, have_deadline;
     bool wait_all; /* MSG_WAITALL, which only a blocking descriptor pays attention to */
+    bool held;
 } call;
 
-static int begin(call *c, PyObject *self, wsd_stream *stream, int msg_flags)
+/* Before anything that lets other Python code run: it may close this socket. */
+static inline void keep(call *c)
+{
+    if (!c->held) {
+        wsd_stream_hold(c->stream);
+        c->held = true;
+    }
+}
+
+static inline void finish(call *c)
+{
+    if (WSD_UNLIKELY(c->held))
+        wsd_stream_release(c->stream);
+}
+
+/* After the arguments are converted, which may have run Python code.  1; 0: the socket is not switched,
+ * or not any more; -1 with an exception set. */
+static inline int begin(call *c, PyObject *self, int msg_flags, size_t length, bool receiving)
 {
     c->timeout_ns = timeout_of(self);
-    if (c->timeout_ns == -2 && PyErr_Occurred())
+    if (WSD_UNLIKELY(c->timeout_ns == -2) && PyErr_Occurred())
         return -1;
-    c->stream = stream;
-    wsd_stream_hold(stream); /* a wait lets other threads close this socket */
     c->fd = fd_of(self);
+    c->stream = wsd_fd_lookup(c->fd);
+    if (WSD_UNLIKELY(!c->stream))
+        return 0;
+    c->held = false;
+    if (length > WSDPY_KEEP_GIL_BYTES)
+        keep(c); /* such copies are made without the interpreter's lock */
     /* with a time-out CPython waits in poll(), which knows nothing of MSG_DONTWAIT */
     c->may_wait = c->timeout_ns > 0 || (c->timeout_ns < 0 && !(msg_flags & MSG_DONTWAIT));
     c->have_deadline = false;
-    c->wait_all = (msg_flags & MSG_WAITALL) && !(msg_flags & MSG_PEEK) && c->timeout_ns < 0 && c->may_wait;
-    c->flags = (c->may_wait && !stream->strict ? 0 : WSD_EXACT) | (msg_flags & MSG_PEEK ? WSD_PEEK : 0) |
-               (msg_flags & MSG_OOB ? WSD_URGENT : 0);
-    return 0;
+    c->flags = c->may_wait ? 0 : receiving ? WSD_NOWAIT : WSD_EXACT;
+    c->wait_all = false;
+    if (WSD_UNLIKELY(msg_flags)) {
+        c->wait_all = (msg_flags & MSG_WAITALL) && !(msg_flags & MSG_PEEK) && c->timeout_ns < 0 && c->may_wait;
+        c->flags |= (msg_flags & MSG_PEEK ? WSD_PEEK : 0) | (msg_flags & MSG_OOB ? WSD_URGENT : 0);
+    }
+    return 1;
 }
 
 /* How a wait inside a method ends. */
@@ -175,6 +202,7 @@ enum { AGAIN, MOVED /* to TCP: use the original method */, WOULD_BLOCK, LATE, RA
 /* Nobody attached to the offer: the switch moves the connection to TCP, or finds that it is. */
 static int move_away(call *c)
 {
+    keep(c);
     PyObject *done = PyObject_CallFunction(unattached_callback, "i", c->fd);
     if (!done)
         return RAISED;
@@ -186,6 +214,7 @@ static int wait_in(call *c, bool for_read)
 {
     if (!c->may_wait)
         return WOULD_BLOCK;
+    keep(c);
     if (!c->have_deadline) {
         c->deadline = wsdpy_deadline(c->timeout_ns);
         c->have_deadline = true;
@@ -247,15 +276,19 @@ static int64_t receive(call *c, char *buffer, size_t length)
         return receive_urgent(c, buffer, length);
     size_t done = 0;
     for (;;) {
-        if (WSD_UNLIKELY(wsd_stream_at_mark(c->stream))) {
+        if (WSD_UNLIKELY(wsd_stream_has_urgent(c->stream)) && wsd_stream_at_mark(c->stream)) {
             if (done > 0)
                 return (int64_t)done;
+            keep(c);
             /* the handler of SIGURG comes first: below, the urgent byte is passed and gone */
             if (PyErr_CheckSignals() < 0)
                 return -1;
         }
         struct iovec iov = {buffer + done, length - done};
-        int64_t n = wsdpy_recv(c->stream, &iov, 1, c->flags);
+        /* who would wait need not first be told that there is nothing */
+        int64_t n = c->may_wait && done < length && !wsd_stream_readable(c->stream)
+                        ? -EAGAIN
+                        : wsdpy_recv(c->stream, &iov, 1, c->flags);
         if (n > 0)
             done += (size_t)n;
         bool enough = done == length || !c->wait_all;
@@ -283,8 +316,7 @@ static int64_t receive(call *c, char *buffer, size_t length)
 
 static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
-    wsd_stream *stream = stream_of(self);
-    if (WSD_LIKELY(!stream) || n < 1 || n > 2)
+    if (WSD_LIKELY(!stream_of(self)) || n < 1 || n > 2)
         return call_original(RECV, self, args, n, NULL);
     Py_ssize_t want = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
     if (want == -1 && PyErr_Occurred())
@@ -297,8 +329,12 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
         return NULL;
     }
     call c;
-    if (check_recv_flags(msg_flags) < 0 || begin(&c, self, stream, msg_flags) < 0)
+    if (check_recv_flags(msg_flags) < 0)
         return NULL;
+    int begun = begin(&c, self, msg_flags, (size_t)want, true);
+    if (WSD_UNLIKELY(begun <= 0))
+        return begun < 0 ? NULL : call_original(RECV, self, args, n, NULL);
+    wsd_stream *stream = c.stream;
     PyObject *result = NULL;
     for (;;) {
         /* size the object by what is there: asyncio asks for 256 KiB to get 64 bytes */
@@ -332,15 +368,35 @@ static PyObject *method_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
         }
         break;
     }
-    wsd_stream_release(stream);
+    finish(&c);
     return result;
+}
+
+/* The usual case, with nothing to wait for and so nobody who could resize the array meanwhile.  NULL
+ * without an exception: it is not that case. */
+static PyObject *fill_at_once(PyObject *self, PyObject *array)
+{
+    wsd_stream *stream = stream_of(self);
+    struct iovec iov = {PyByteArray_AS_STRING(array), (size_t)PyByteArray_GET_SIZE(array)};
+    if (iov.iov_len > WSDPY_KEEP_GIL_BYTES || wsd_stream_has_urgent(stream) || wsd_stream_available(stream) == 0)
+        return NULL;
+    int64_t got = wsd_stream_recv(stream, &iov, 1, 0);
+    if (WSD_LIKELY(got >= 0))
+        return PyLong_FromSsize_t((Py_ssize_t)got);
+    if (got != -EAGAIN && got != -WSD_EUNATTACHED)
+        wsdpy_raise(got);
+    return NULL;
 }
 
 static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
-    wsd_stream *stream = stream_of(self);
-    if (WSD_LIKELY(!stream))
+    if (WSD_LIKELY(!stream_of(self)))
         return call_original(RECV_INTO, self, args, n, kwnames);
+    if (n == 1 && !kwnames && PyByteArray_CheckExact(args[0])) {
+        PyObject *result = fill_at_once(self, args[0]);
+        if (WSD_LIKELY(result != NULL) || PyErr_Occurred())
+            return result;
+    }
     static const char *const names[] = {"buffer", "nbytes", "flags"};
     PyObject *given[3] = {NULL, NULL, NULL};
     Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
@@ -376,13 +432,16 @@ static PyObject *method_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
         PyErr_SetString(PyExc_ValueError, "negative buffersize in recv_into");
     else if (want > buffer.len)
         PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
-    else if (begin(&c, self, stream, msg_flags) == 0) {
-        int64_t got = receive(&c, buffer.buf, (size_t)(want ? want : buffer.len));
+    else {
+        size_t length = (size_t)(want ? want : buffer.len);
+        int begun = begin(&c, self, msg_flags, length, true);
+        int64_t got = begun > 0 ? receive(&c, buffer.buf, length) : begun < 0 ? -1 : -2;
         if (got == -2)
             result = call_original(RECV_INTO, self, args, n, kwnames);
         else if (got >= 0)
-            result = PyLong_FromLongLong(got);
-        wsd_stream_release(stream);
+            result = PyLong_FromSsize_t((Py_ssize_t)got);
+        if (begun > 0)
+            finish(&c);
     }
     PyBuffer_Release(&buffer);
     return result;
@@ -467,26 +526,32 @@ static PyObject *send_rest(int which, PyObject *self, Py_buffer *buffer, int64_t
 
 static PyObject *send_with(int which, PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
-    wsd_stream *stream = stream_of(self);
-    if (WSD_LIKELY(!stream) || n < 1 || n > 2)
+    if (WSD_LIKELY(!stream_of(self)) || n < 1 || n > 2)
         return call_original(which, self, args, n, NULL);
     int msg_flags = n > 1 ? int_of(args[1]) : 0;
     if (msg_flags == -1 && PyErr_Occurred())
         return NULL;
-    Py_buffer buffer;
-    if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
+    Py_buffer buffer = {.obj = NULL};
+    if (WSD_LIKELY(PyBytes_CheckExact(args[0]))) { /* nobody can change it: it need not be pinned */
+        buffer.buf = PyBytes_AS_STRING(args[0]);
+        buffer.len = PyBytes_GET_SIZE(args[0]);
+    } else if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
     PyObject *result = NULL;
     call c;
-    if (begin(&c, self, stream, msg_flags) == 0) {
+    int begun = begin(&c, self, msg_flags, (size_t)buffer.len, false);
+    if (begun > 0) {
         struct iovec iov = {buffer.buf, (size_t)buffer.len};
         bool moved;
         int64_t done = transmit(&c, &iov, 1, which == SENDALL, &moved);
         if (moved)
             result = send_rest(which, self, &buffer, done, args, n);
         else if (done >= 0)
-            result = which == SENDALL ? Py_NewRef(Py_None) : PyLong_FromLongLong(done);
-        wsd_stream_release(stream);
+            result = which == SENDALL ? Py_NewRef(Py_None) : PyLong_FromSsize_t((Py_ssize_t)done);
+        finish(&c);
+    } else if (begun == 0) {
+        result = call_original(which, self, args, n, NULL);
     }
     PyBuffer_Release(&buffer);
     return result;
@@ -506,7 +571,7 @@ static PyObject *method_sendall(PyObject *self, PyObject *const *args, Py_ssize_
 #define IOV_MAX 1024
 #endif
 
-static PyObject *send_buffers(PyObject *self, wsd_stream *stream, PyObject *sequence, int msg_flags, bool *moved)
+static PyObject *send_buffers(PyObject *self, PyObject *sequence, int msg_flags, bool *moved)
 {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
     if (count > IOV_MAX) {
@@ -527,13 +592,15 @@ static PyObject *send_buffers(PyObject *self, wsd_stream *stream, PyObject *sequ
                 break;
             iov[got] = (struct iovec){buffers[got].buf, (size_t)buffers[got].len};
         }
-        if (got == count && begin(&c, self, stream, msg_flags) == 0) {
+        int begun = got == count ? begin(&c, self, msg_flags, wsd_iov_total(iov, (int)count), false) : -1;
+        if (begun > 0) {
             int64_t done = transmit(&c, iov, (int)count, false, moved);
             if (done >= 0 && !(*moved && done == 0))
                 result = PyLong_FromLongLong(done);
             *moved = *moved && done == 0;
-            wsd_stream_release(stream);
+            finish(&c);
         }
+        *moved = *moved || begun == 0;
     }
     while (got > 0)
         PyBuffer_Release(&buffers[--got]);
@@ -618,7 +685,7 @@ static PyObject *method_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_
     if (!sequence)
         return NULL;
     bool moved = false;
-    PyObject *result = send_buffers(self, stream, sequence, msg_flags, &moved);
+    PyObject *result = send_buffers(self, sequence, msg_flags, &moved);
     Py_DECREF(sequence);
     return moved ? call_original(SENDMSG, self, args, n, NULL) : result;
 }
@@ -645,7 +712,7 @@ static bool is_harmless(PyObject *module)
 }
 
 /* Whose code asks: that of the innermost frame which does not itself answer a fileno(). */
-static bool asked_harmlessly(void)
+bool wsdpy_asked_harmlessly(void)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     bool passes_on = true;
@@ -669,10 +736,15 @@ static bool asked_harmlessly(void)
 static PyObject *method_fileno(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     wsd_stream *stream = stream_of(self);
-    if (WSD_UNLIKELY(stream != NULL) && !stream->strict && !asked_harmlessly()) {
+    if (WSD_UNLIKELY(stream != NULL) && !stream->strict && !wsdpy_asked_harmlessly()) {
         wsd_stream_hold(stream);
         wsd_stream_set_strict(stream, true);
         wsd_stream_release(stream);
+    } else if (!stream) {
+        int fd = fd_of(self);
+        uint32_t mark = wsdpy_mark_of(fd);
+        if (WSD_UNLIKELY(mark & MARK_NEW) && !(mark & MARK_TAKEN) && !wsdpy_asked_harmlessly())
+            wsdpy_mark_set(fd, (mark & ~(uint32_t)MARK_UNTOUCHED) | MARK_TAKEN);
     }
     return call_original(FILENO, self, NULL, 0, NULL);
 }

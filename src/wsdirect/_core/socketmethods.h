@@ -22,6 +22,8 @@ extern bool wsdpy_layout_is_known;
 /* The number of a socket object; -1: closed, or no socket.  Never raises. */
 int wsdpy_socket_fd(PyObject *self);
 
+/* Whether the code that asks for a descriptor's number is known to use it only by what is grafted. */
+bool wsdpy_asked_harmlessly(void);
 /* {name: descriptor} for the Python-level socket class; a second call replaces the first's callbacks. */
 PyObject *wsdpy_socket_methods(PyObject *socket_class, PyObject *on_unattached, PyObject *on_passing);
 

@@ -19,6 +19,9 @@ uint64_t wsdpy_deadline(int64_t timeout_ns);
 int wsdpy_wait_readable(wsd_stream *s, uint64_t deadline);
 int wsdpy_wait_writable(wsd_stream *s, uint64_t deadline);
 
+/* Up to this size a copy is shorter than giving the GIL away and getting it back. */
+#define WSDPY_KEEP_GIL_BYTES 32768
+
 /* recv and send with the GIL released for copies that would hold others up. */
 int64_t wsdpy_recv(wsd_stream *s, const struct iovec *iov, int count, int flags);
 int64_t wsdpy_send(wsd_stream *s, const struct iovec *iov, int count, int flags);

@@ -17,6 +17,7 @@ __all__ = ["main"]
 SUBCOMMANDS = {
     "run": "run a Python program with its TCP connections switched",
     "demo": "move a file between two standard programs, with the switch and without",
+    "bench": "measure it against other ways to exchange bytes on this machine",
     "ss": "list the connections of running programs and the path that each takes",
     "doctor": "check what switching needs on this machine",
     "env": "list the settings: value, source, default",
@@ -79,6 +80,10 @@ def _subcommand(name: str, words: list[str]) -> int:
         from wsdirect.tools import demo
 
         return demo.main(words)
+    if name == "bench":
+        from wsdirect.tools import bench
+
+        return bench.main(words)
     if name == "ss":
         from wsdirect.tools import ss
 
