@@ -28,7 +28,7 @@ build: $(TOOLS)  ## compile and install into .venv; warnings in our C are errors
 lint: $(TOOLS)  ## style of Python and Cython
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(abspath $(BIN)):$$PATH" cython-lint $$(find src -name '*.pyx' -o -name '*.pxd')
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint $$(find src -name '*.pyx' -o -name '*.px[di]')
 
 format: $(TOOLS)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
