@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     import socket
     from typing import Any
 
-__all__ = ["__version__", "disable", "enable", "info", "is_switched"]
+    from wsdirect.leases import Lease, Region, recv_lease, send_region
+
+__all__ = [
+    "Lease",
+    "Region",
+    "__version__",
+    "disable",
+    "enable",
+    "info",
+    "is_switched",
+    "recv_lease",
+    "send_region",
+]
 
 
 def enable() -> None:
@@ -69,6 +81,10 @@ def __getattr__(name: str) -> Any:
         from wsdirect._version import __version__
 
         return __version__
+    if name in ("Lease", "Region", "recv_lease", "send_region"):
+        from wsdirect import leases
+
+        return getattr(leases, name)
     if name in ("SanEventLoop", "SanEventLoopPolicy"):
         from wsdirect import aio
 

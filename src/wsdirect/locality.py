@@ -5,13 +5,15 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+import sys
+from math import inf
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-__all__ = ["is_at_home", "is_local", "source_for", "tcp_listens"]
+__all__ = ["believed_until", "home", "is_at_home", "is_local", "source_for", "tcp_listens"]
 
 _REMEMBERED: Final = 1.0  # seconds that an answer is believed
 _MOST: Final = 4096
@@ -27,6 +29,14 @@ def is_local(host: str) -> bool:
     Link-local IPv6 addresses do not count: without the interface they say too little.
     """
     return _source(host) != ""
+
+
+def believed_until(host: str) -> float:
+    """When (time.monotonic()) to ask again what is known of a local address; 0.0: now."""
+    if host in _LOOPBACK:
+        return inf
+    found = _known.get(host)
+    return found[1] if found is not None and found[0] else 0.0
 
 
 def source_for(host: str) -> str:
@@ -138,6 +148,11 @@ def is_at_home(sock: Any) -> bool:
         _home = _cookie_now()
         _look_after_forks()
     return cookie == _home
+
+
+def home() -> int:
+    """The number of the network namespace that is_at_home() speaks of; 0: the kernel has none."""
+    return 0 if _home is None else int.from_bytes(_home, sys.byteorder)
 
 
 def _cookie_now() -> bytes:

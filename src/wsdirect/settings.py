@@ -146,6 +146,10 @@ def _ring(text: str) -> int:
     return size
 
 
+def _ring_max(text: str) -> int | None:
+    return None if text.lower() == "auto" else 0 if text == "0" else _ring(text)
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0.01 <= seconds <= 3600:  # also False for nan
@@ -278,9 +282,18 @@ ALL: tuple[Setting, ...] = (
         "Longest busy wait in microseconds before a wait sleeps; auto measures, 0 never spins.",
     ),
     Setting(
+        "WSDIRECT_CPU_BUDGET", "cpu_budget", _between(0, 100), "100", "0 to 100 (percent of a CPU)",
+        "CPU that a process may spend on busy waits, on average; 0 never spins, 100 is unbounded.",
+    ),
+    Setting(
         "WSDIRECT_RING", "ring", _ring, "262144",
         "a power of two from 4096 (4K) to 16777216 (16M), in bytes",
         "Bytes that a connection can hold in each direction.",
+    ),
+    Setting(
+        "WSDIRECT_RING_MAX", "ring_max", _ring_max, "auto",
+        "auto, 0, or a power of two from 4096 (4K) to 16777216 (16M), in bytes",
+        "What a direction that carries much grows to; auto is four times the ring, 0 is never.",
     ),
     Setting(
         "WSDIRECT_SLOTS", "slots", _between(1, 1024), "64", "1 to 1024",
@@ -333,7 +346,9 @@ class Settings:
     switch: bool
     require: bool
     spin_us: int | None
+    cpu_budget: int
     ring: int
+    ring_max: int | None
     slots: int
     offer_timeout: float
     allow_uids: frozenset[int]

@@ -22,14 +22,18 @@ import time
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from _thread import RLock
 
+from wsdirect._core import native
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from wsdirect._core._native import Stream
+
 __all__ = [
-    "PATHS", "PROCESS_COUNTERS", "ROLES", "Page", "Row", "Snapshot", "page", "process_name",
-    "read_all", "read_process",
+    "PATHS", "PROCESS_COUNTERS", "ROLES", "Page", "Row", "Snapshot", "body_of", "page",
+    "process_name", "read_all", "read_process",
 ]  # fmt: skip
 
 NAME = "wsdirect-status"
@@ -67,8 +71,9 @@ PROCESS_COUNTERS = (
     "rdma_direct_bytes",
     "rdma_owner_bytes",
     "bare",
+    "spin_ns",
 )
-"""Names of the process counters in their order; the others of the sixteen are free."""
+"""Names of the process counters in their order: all of the sixteen."""
 
 # in use, family, path, role, fd, reason, peer pid, local port, peer port, since,
 # local address, peer address, provider; the sequence number stands before it
@@ -116,7 +121,9 @@ class Page:
         self._reset()
 
     def _reset(self) -> None:
-        self._open: dict[int, dict[str, Any]] = {}
+        # None: what open_row_of() wrote is to be read back, should anybody ask
+        self._open: dict[int, dict[str, Any] | None] = {}
+        self._rows: Any = None
         self._free: list[int] = []
         self._fresh = iter(range(ROWS))  # its next() is one step for threads and signal handlers
 
@@ -170,15 +177,10 @@ class Page:
         """
         if not self.make():
             return -1
-        try:
-            index = self._free.pop()
-        except IndexError:
-            index = next(self._fresh, -1)
-            if index < 0:
-                return -1
-            # Rounded up, so that threads which store it in the wrong order lose nothing.
-            self._word(HIGH_WATER_AT, min(ROWS, (index // 64 + 2) * 64), at_least=True)
-        fields = {
+        index = self._take()
+        if index < 0:
+            return -1
+        fields: dict[str, Any] = {
             "fd": fd, "role": role, "path": path, "reason": reason, "provider": provider,
             "local": local, "peer": peer, "peer_pid": peer_pid, "since": time.monotonic_ns(),
         }  # fmt: skip
@@ -187,12 +189,51 @@ class Page:
         self._write(index, fields)
         return index
 
+    def open_row_of(
+        self, body: bytes, fd: int, local_port: int, peer_port: int, stream: Stream
+    ) -> int:
+        """As open_row, for a switched connection; its stream counts into the row from now on.
+
+        `body` is from body_of(), for all that connections of one kind have in common.
+        """
+        if self._rows is None and not self.make():
+            return -1
+        rows = self._rows
+        index = self._take()
+        if index < 0 or rows is None:
+            return -1
+        self._open[index] = None
+        rows.write(index, body, fd, local_port, peer_port, stream)
+        return index
+
+    def _take(self) -> int:
+        """A free row; -1: none is left."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            index = next(self._fresh, -1)
+        if index >= 0:
+            # Rounded up, so that threads which store it in the wrong order lose nothing.
+            self._word(HIGH_WATER_AT, min(ROWS, (index // 64 + 2) * 64), at_least=True)
+        return index
+
+    def _fields(self, index: int) -> dict[str, Any] | None:
+        """What an open row says; None if it is not open."""
+        known = self._open.get(index)
+        if known is None and index in self._open:
+            at = _row_at(index)
+            row = _read_row(bytes(self._view[at : at + ROW_SIZE]), index)
+            if row is not None:
+                known = {name: getattr(row, name) for name in (*FIELDS, "since")}
+                self._open[index] = known
+        return known
+
     def update_row(self, index: int, **fields: Any) -> None:
         """Change some of the fields that open_row takes; TypeError for others."""
         unknown = [name for name in fields if name not in FIELDS]
         if unknown:
             raise TypeError(f"rows have no field {unknown[0]!r}")
-        known = self._open.get(index)
+        known = self._fields(index)
         if known is not None:
             known.update(fields)
             self._write(index, known)
@@ -203,7 +244,7 @@ class Page:
 
     def close_row(self, index: int) -> None:
         """Give a row back; closing it twice does nothing."""
-        if self._open.pop(index, None) is not None:
+        if self._open.pop(index, self) is not self:
             self._view[_row_at(index) + BODY_AT] = 0  # "in use"; one byte needs no sequence
             self._free.append(index)
 
@@ -234,7 +275,7 @@ class Page:
             self._retired.append(self._map)
         if _is_page(self._fd):
             os.close(self._fd)
-        inherited = self._open
+        inherited = {index: fields for index in self._open if (fields := self._fields(index))}
         self._map, self._view, self._fd = None, memoryview(bytearray(0)), -1
         self._reset()
         if not inherited or not self.make():
@@ -283,6 +324,8 @@ class Page:
         )
         view[8 : HEADER.size] = header[8:]
         _WORD.pack_into(view, UNSEEN_AT, self._unseen)
+        if native is not None:
+            self._rows = native.Rows(made, HEADER_SIZE, ROWS)
         view[:8] = MAGIC  # last: from here on readers take it for a page
         self._map, self._view, self._fd = made, view, fd
 
@@ -297,6 +340,23 @@ class Page:
         _WORD.pack_into(self._view, at, sequence)
         self._view[at + BODY_AT : at + BODY_AT + BODY.size] = body
         _WORD.pack_into(self._view, at, (sequence + 1) & 0xFFFFFFFF)
+
+
+def body_of(
+    *,
+    role: str,
+    path: str,
+    reason: int,
+    provider: str,
+    local: tuple[Any, ...],
+    peer: tuple[Any, ...],
+    peer_pid: int,
+) -> bytes:
+    """What rows of connections that differ in descriptor, ports and time have in common."""
+    return _pack({
+        "fd": 0, "role": role, "path": path, "reason": reason, "provider": provider,
+        "local": local, "peer": peer, "peer_pid": peer_pid, "since": 0,
+    })  # fmt: skip
 
 
 def _row_at(index: int) -> int:

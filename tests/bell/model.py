@@ -12,8 +12,8 @@ each published and consumed by itself, as the C code does with its pieces.
 Wherever nobody holds a lock, the following has to hold:
 
 * readable means data, end or death, and data, end or death mean readable.  One hole is allowed in
-  hybrid mode: after a blocking recv that left data unread, rx stays QUIET; but not for what a
-  producer sent that insists (wsd_bell_insist);
+  hybrid mode: a blocking recv leaves rx QUIET, as long as nobody is known to poll; but not for what
+  a producer sent that insists (wsd_bell_insist);
 * nobody sleeps in poll() while what it waits for is there, hole or not;
 * a socket that polls writable has room, as long as all producers are non-blocking; one that does
   not poll writable is more than half full;
@@ -30,8 +30,9 @@ import argparse
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 QUIET, ARMED, RUNG = range(3)
 FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
@@ -54,8 +55,9 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
     LATE,  # FIN came over unread data: the kernel is told by whoever reads the last of them
     PRODUCER_LOCK,  # the thread that holds it
     CONSUMER_LOCK,
+    GROWN,  # the ring has its larger capacity
     SHARED,
-) = range(17)
+) = range(18)
 # ... then this much for each thread.
 (
     PC,
@@ -98,7 +100,6 @@ MUTATIONS = (
     "end of the socket taken for death",
     "no repair after a dead producer",
     "no repair after a dead consumer",
-    "armed over a producer that insists",
     "a producer insists once only",
     "a late end is not told",
     "no second look after a late end",
@@ -120,6 +121,7 @@ class Situation:
     close: bool = False  # the consumer may close the whole connection
     give_up: bool = False  # bounded waits may end before what they wait for has come
     death: str = ""  # "peer": all producers at once; "producer", "consumer": the first of several
+    grows: int = 0  # the capacity of a ring that was found full once (wsd_grow.h); 0: it does not
     insist: tuple[int, ...] = (0,)  # whether sends are such that ring a silenced bell, too
     mutation: str = ""
 
@@ -139,6 +141,7 @@ class Model:
         self.situation = situation
         self.capacity = situation.capacity
         self.half = situation.capacity // 2
+        self.largest = max(situation.capacity, situation.grows)
         kinds = situation.producers + situation.consumers
         self.threads = [SHARED + i * LOCALS for i in range(len(kinds))]
         self.producers = self.threads[: len(situation.producers)]
@@ -158,6 +161,10 @@ class Model:
             calls = self._sends(kind) if t in self.producers else self._receives(kind)
             table = producing if t in self.producers else consuming
             self.steps[t] = {**table, "idle": calls}
+
+    def room(self, v: Sequence[Any]) -> int:
+        """wsd_room."""
+        return self.situation.grows if v[GROWN] else self.capacity
 
     def without(self, mutation: str) -> bool:
         return self.situation.mutation == mutation
@@ -231,7 +238,7 @@ class Model:
         return True
 
     def _producer_steps(self) -> dict[str, tuple[Step, ...]]:
-        capacity, half = self.capacity, self.half
+        room, grows = self.room, self.situation.grows
         pending = 0 if self.without("no pending bit") else 1
 
         def unlock(v: list, t: int, place: str) -> str:
@@ -243,7 +250,9 @@ class Model:
             first = self._lock(v, PRODUCER_LOCK, t, "put")
             if first != "":
                 return first
-            return "short" if v[USED] == capacity else "publish"
+            if v[USED] == room(v) and grows and not v[GROWN]:
+                v[GROWN] = 1  # wsd_grow
+            return "short" if v[USED] >= room(v) else "publish"
 
         def publish(v: list, t: int) -> str:
             v[USED] += 1
@@ -299,19 +308,19 @@ class Model:
         def short(v: list, t: int) -> str:
             """The end of a call; a non-blocking one must leave a full ring announced."""
             if v[t + MODE] == NOW:
-                return "full_seen" if v[USED] == capacity else unlock(v, t, "idle")
+                return "full_seen" if v[USED] >= room(v) else unlock(v, t, "idle")
             return unlock(v, t, "idle" if v[t + GOT] else "spin_w")
 
         def spin_w(v: list, t: int) -> str | None:
             if v[BACK]:
                 return self._idle(v, t)
-            return "put" if v[USED] < capacity else None
+            return "put" if v[USED] < room(v) else None
 
         def sleep_w(v: list, t: int) -> str | None:
             first = self._lock(v, PRODUCER_LOCK, t, "sleep_w")
             if first != "":
                 return first
-            return unlock(v, t, "put") if v[USED] < capacity else "full_seen"
+            return unlock(v, t, "put") if v[USED] < room(v) else "full_seen"
 
         def poll_w(v: list, t: int) -> str | None:
             return "spin_w" if v[SOCKET] <= 1 or v[BACK] & CLOSED_IN_KERNEL else None
@@ -336,7 +345,7 @@ class Model:
             return "full_send" if careless else "full_look"
 
         def full_look(v: list, t: int) -> str:
-            return "full_back" if v[USED] <= half else "full_send"
+            return "full_back" if v[USED] <= room(v) // 2 else "full_send"
 
         def full_back(v: list, t: int) -> str:
             if not v[TX]:
@@ -442,7 +451,7 @@ class Model:
         return tuple(calls)
 
     def _consumer_steps(self) -> dict[str, tuple[Step, ...]]:
-        half = self.half
+        room = self.room
         impatient = self.situation.give_up
         strict = self.situation.strict
 
@@ -489,7 +498,7 @@ class Model:
             return "look_half" if v[TX] else consumed(v, t)
 
         def look_half(v: list, t: int) -> str:
-            return "clear_tx" if v[USED] <= half else consumed(v, t)
+            return "clear_tx" if v[USED] <= room(v) // 2 else consumed(v, t)
 
         def clear_tx(v: list, t: int) -> str:
             was, v[TX] = v[TX], 0
@@ -500,7 +509,7 @@ class Model:
             return "half_again"
 
         def half_again(v: list, t: int) -> str:
-            return eat(v, t, 2, "consumed") if v[USED] <= half else "tx_back"
+            return eat(v, t, 2, "consumed") if v[USED] <= room(v) // 2 else "tx_back"
 
         def tx_back(v: list, t: int) -> str:
             if v[TX]:
@@ -544,15 +553,26 @@ class Model:
         # coming to rest
 
         def rest(v: list, t: int) -> str:
-            if exact(v, t) and v[RX] == QUIET:
-                v[RX] = ARMED  # even with data: somebody is going to sleep on what comes next
-                v[HOLE] = 1 if v[USED] else 0
+            if v[RX] == QUIET:
+                if silent(v, t):
+                    return "silent_end"
+                if not self.without("quiet before a sleep while there are data"):
+                    v[RX] = ARMED  # even with data: somebody is going to sleep on what comes next
+                    v[HOLE] = 1 if v[USED] else 0
             return "rest_look"
 
-        def exact(v: list, t: int) -> bool:
-            if self.without("quiet before a sleep while there are data"):
-                return False
-            return v[t + MODE] == NOW or v[t + AFTER] in ("sleep", "interrupted")
+        def silent(v: list, t: int) -> bool:
+            """wsd_bell_rest without `exact`: a blocking recv, and nobody else who may sleep."""
+            others = v[SLEEPERS] and not self.without("quiet although others sleep")
+            return v[t + MODE] == BLOCK and v[t + AFTER] == "recv" and not strict and not others
+
+        def silent_end(v: list, t: int) -> str:
+            return "silent_look" if v[ENDED] else rested(v, t)
+
+        def silent_look(v: list, t: int) -> str:
+            if v[LATE] and not v[USED] and not self.without("a late end is not told"):
+                v[DOWN] = 1
+            return rested(v, t)
 
         def rest_look(v: list, t: int) -> str:
             return rested(v, t) if v[USED] else "rest_pending"
@@ -574,13 +594,11 @@ class Model:
         def rest_rx(v: list, t: int) -> str:
             if v[RX] == ARMED:
                 return rested(v, t)
-            v[t + BEFORE] = v[RX]
             return "arm"
 
         def arm(v: list, t: int) -> str:
-            if not self.without("armed over a producer that insists"):
-                v[t + BEFORE] = v[RX]
-            v[RX] = ARMED
+            v[t + BEFORE] = v[RX]
+            v[RX] = QUIET if silent(v, t) else ARMED
             if self.without("no second look after arming"):
                 return eat_old(v, t)
             if self.without("eat before looking") and v[t + BEFORE] == RUNG:
@@ -600,7 +618,7 @@ class Model:
             return eat_old(v, t) if self.without("no way back after arming") else "unarm_rest"
 
         def unarm_rest(v: list, t: int) -> str:
-            if v[RX] != ARMED:
+            if v[RX] != (QUIET if silent(v, t) else ARMED):
                 return eat_old(v, t)  # rung for the new data: the older token is one too many
             v[RX] = v[t + BEFORE]
             return rested(v, t)
@@ -754,6 +772,8 @@ class Model:
             rest_again,
             rest_end,
             rest_rx,
+            silent_end,
+            silent_look,
             arm,
             eat_early,
             look_again,
@@ -867,7 +887,7 @@ class Model:
                 problems.append("asleep although there are data")
         if tokens and not used and not state[DOWN]:
             problems.append("a bell without data")
-        if tokens <= 1 and used == self.capacity and self.exact_producers:
+        if tokens <= 1 and used == self.room(state) and self.exact_producers:
             problems.append("writable although full")
         if tokens >= 2 and used <= self.half:
             problems.append("not writable although there is room")
@@ -884,7 +904,7 @@ class Model:
         return state
 
     def until_quiet(self, state: State, t: int) -> State:
-        for _ in range(4 * self.capacity + 12):
+        for _ in range(4 * self.largest + 12):
             before, state = state, self.alone(state, t)
             if state == before:
                 return state
@@ -929,6 +949,9 @@ SITUATIONS: dict[str, Situation] = {
     "hybrid, ring of 1": Situation(1, BOTH, BOTH),
     "hybrid, ring of 2": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2)),
     "hybrid, ring of 4": Situation(4, BOTH, BOTH, sends=(1, 3), receives=(1, 2)),
+    "growing, non-blocking": Situation(1, sends=(1, 3), receives=(1, 2), grows=4),
+    "growing, hybrid": Situation(2, BOTH, BOTH, sends=(1, 3), receives=(1, 2), grows=4),
+    "growing, two producers": Situation(1, ("now", "block"), ("both",), grows=2),
     "strict, ring of 2": Situation(2, BOTH, BOTH, sends=(1, 2), receives=(1, 2), strict=True),
     "half close": Situation(2, BOTH, BOTH, half_close=True),
     "close": Situation(2, BOTH, BOTH, receives=(1, 2), close=True),

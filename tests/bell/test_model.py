@@ -36,10 +36,6 @@ SHOWS = {
     "end of the socket taken for death": ("half close", "a half close was taken for death"),
     "no repair after a dead producer": ("one of two producers dies", "the bell stays wrong"),
     "no repair after a dead consumer": ("one of two consumers dies", "the bell stays wrong"),
-    "armed over a producer that insists": (
-        "insisting, ring of 1",
-        "tokens do not match the words",
-    ),
     "a producer insists once only": ("insisting, ring of 1", "data without a bell"),
     "a late end is not told": ("half close", "an end without a bell"),
     "no second look after a late end": ("half close", "an end without a bell"),

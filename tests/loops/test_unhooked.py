@@ -83,18 +83,19 @@ def test_truth_after_each_small_step() -> None:
     with switched_pair() as (a, b):
         a.setblocking(False)
         b.setblocking(False)
+        one, other = a.fileno(), b.fileno()  # from here on strangers may poll them
         room = fill(a)
         drain(b, room)
         for size in (1, 2, 100, room // 2 - 1, room // 2, room // 2 + 1, room - 1, room):
             for first in (1, size // 2, size):
                 assert a.send(bytes(size)) == size
-                assert raw_poll(a.fileno(), OUT) == (OUT if size < room else 0)
-                assert raw_poll(b.fileno(), IN) == IN
+                assert raw_poll(one, OUT) == (OUT if size < room else 0)
+                assert raw_poll(other, IN) == IN
                 left = size - len(b.recv(max(first, 1)))
-                assert raw_poll(b.fileno(), IN) == (IN if left else 0)
+                assert raw_poll(other, IN) == (IN if left else 0)
                 drain(b, left)
-                assert raw_poll(b.fileno(), IN | OUT) == OUT
-                assert raw_poll(a.fileno(), IN | OUT) == OUT
+                assert raw_poll(other, IN | OUT) == OUT
+                assert raw_poll(one, IN | OUT) == OUT
 
 
 @pytest.mark.parametrize("end", ["half-close", "close", "reset", "own-half-close"])

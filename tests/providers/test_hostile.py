@@ -515,7 +515,7 @@ def test_hostile_message_length_ends_the_connection(san, port):
     segment = stream.segment
     control = 4096 + 2 * 128 * 64  # the slot's words, and what both sides expose
     hello = 16  # the first message there
-    start = 4096 + stream.slot * (control + 2 * segment.ring) + control + hello  # ring 0 of it
+    start = 4096 + stream.slot * segment.stride + control + hello  # ring 0 of it
     with mmap.mmap(segment.fileno(), 0) as memory:
         assert struct.unpack_from("<Q", memory, start) == (7,)
         struct.pack_into("<Q", memory, start, 2**63)

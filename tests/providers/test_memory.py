@@ -530,7 +530,7 @@ def entry_of(san, s, descriptor):
     segment = stream.segment
     index = struct.unpack_from("<H", descriptor, 6)[0]
     area = 128 * 64
-    slot = 4096 + stream.slot * (4096 + 2 * area + 2 * segment.ring)
+    slot = 4096 + stream.slot * segment.stride
     return mmap.mmap(segment.fileno(), 0), slot + 4096 + stream.side * area + index * 64
 
 

@@ -1,9 +1,12 @@
+import os
 import socket
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsdirect._core import native
 from wsdirect.providers.shm.addresses import is_local, local_addresses
 from wsdirect.providers.shm.names import (
     MESSAGES,
@@ -69,6 +72,62 @@ def test_offer_survives_its_name():
 )
 def test_invalid_names_hold_no_offer(name):
     assert unpack_offer(name) is None
+
+
+@pytest.fixture
+def listening():
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(b"\0wsdirect-test-%d" % os.getpid())
+        made.listen(4)
+        made.setblocking(False)
+        yield made
+
+
+def test_the_core_names_its_offers_alike(listening):
+    segment, remote, own = native.Segment.create(slots=2), parse_host("10.1.2.3"), os.getpid()
+    dialer = native.Dialer(
+        listening.getsockname(), own, own, 0, LOOPBACK.packed, remote.packed, 80, 3.0
+    )
+    with socket.socket() as client:
+        stream = dialer.dial(segment, client.fileno(), 45000)
+        accepted, name = listening.accept()
+        accepted.close()
+    assert name == pack_offer(
+        NATIVE, own, segment.id, stream.slot, stream.generation, LOOPBACK, 45000, remote, 80
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\0" + b"x" * 69,
+        good(),  # in the name of another process
+        good(pid=os.getpid(), flags=NATIVE | NEW_SEGMENT),
+        good(pid=os.getpid(), flags=0),
+        good(pid=os.getpid(), remote_port=81),
+        good(pid=os.getpid(), local=parse_host("10.9.9.9")),  # not of this host
+        good(pid=os.getpid(), segment=7),
+        good(pid=os.getpid(), slot=2),
+        good(pid=os.getpid(), generation=3),
+    ],
+)
+def test_the_core_hands_over_whoever_is_not_as_usual(listening, name):
+    segment = native.Segment.create(slots=2)
+    known = {((os.getpid(), os.geteuid()), 2**63 + 5): weakref.ref(segment)}
+
+    def meant(local, remote):
+        return None if local[12] == 10 else ("127.0.0.1", "10.1.2.3")
+
+    acceptor = native.Acceptor(listening.fileno(), 80, known, meant)
+    assert acceptor.take() is None
+    with socket.socket(socket.AF_UNIX) as client:
+        client.bind(name)
+        client.connect(listening.getsockname())
+        descriptor, told = acceptor.take()
+        os.close(descriptor)
+    assert told == name
+    acceptor.close()
+    assert acceptor.take() is False
 
 
 @given(st.binary(max_size=120))

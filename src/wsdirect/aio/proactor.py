@@ -24,7 +24,6 @@ from wsdirect.spi.errors import WSAError
 from wsdirect.spi.overlapped import WSAOVERLAPPED
 from wsdirect.spi.upcalls import UpcallTable
 from wsdirect.switch.upper.adopting import AdoptingProvider
-from wsdirect.switch.upper.endpoints import Unattached
 from wsdirect.switch.upper.engine import DrivenEngine, Engine
 
 if TYPE_CHECKING:
@@ -36,11 +35,6 @@ __all__ = ["Operation", "OperationFuture", "Proactor"]
 
 VERSION = 0x0202  # of Windows Sockets
 MOST = 1024  # descriptors told at a time
-SPIN = 0.0001  # seconds
-STREAK = 4  # waits in a row that the same connection ended, until it is waited for at its ring
-LATE = 3  # such waits in vain, until it is not
-PAUSE = 64  # waits in a row until it may be again
-TURNS = 16  # such waits, until others are looked at
 PIECE = 262144  # bytes of a file that are read at a time
 
 
@@ -141,15 +135,11 @@ class Proactor(selectors.EpollSelector):
         self._loop: Any = None
         self._ended: deque[Operation] = deque()
         self._running: set[Operation] = set()
-        self._hot = -1  # the descriptor that has had all news lately; -1: none has
-        self._last = -1
-        self._streak = 0
-        self._late = 0
-        self._turns = 0
-        spin = settings.current().spin_us
-        self._spin = SPIN if spin is None else min(SPIN, spin / 1e6)
+        self._number = self._selector.fileno()
         if native is not None:
-            native.set_spin_limit(spin)
+            now = settings.current()
+            native.set_spin_limit(now.spin_us)
+            native.set_cpu_budget(now.cpu_budget)
         self.provider = _Provider(self._selector, self._wake)
         self.provider.WSPStartupEx(VERSION, None, _Upcalls(self._ended, self._wake))
 
@@ -176,40 +166,39 @@ class Proactor(selectors.EpollSelector):
         """Wait for a descriptor that is registered, or for the end of an operation."""
         engine = self.provider._engine
         assert isinstance(engine, DrivenEngine)
-        due = engine.timeout()
+        assert native is not None
+        ended = self._ended
+        due = engine.timeout() if engine._due else None
         if due is not None and (timeout is None or due < timeout):
             timeout = due
-        if self._ended:
+        if ended:
             timeout = 0
-        elif timeout is None:
-            timeout = -1
-        elif timeout <= 0:
-            timeout = 0
-        else:
+        elif timeout:
             timeout = math.ceil(timeout * 1e3) * 1e-3  # epoll counts milliseconds
-        ready: list[tuple[selectors.SelectorKey, int]] = []
-        if timeout and self._hot >= 0 and self._spun(engine, timeout):
-            return ready
-        try:
-            found = self._selector.poll(timeout, MOST)
-        except InterruptedError:
-            return ready
+        # as few frames as possible from here on: this is what a message costs
+        found = native.epoll_poll(self._number, timeout, MOST)
         keys = self._fd_to_key  # type: ignore[attr-defined]
+        ready: list[tuple[selectors.SelectorKey, int]] = []
         others = []
-        for fd, event in found:
+        for item in found:
+            fd, event = item
             key = keys.get(fd)
-            if key is None:
-                others.append((fd, event))
+            if key is not None:
+                events = (event & ~select.EPOLLIN and selectors.EVENT_WRITE) | (
+                    event & ~select.EPOLLOUT and selectors.EVENT_READ
+                )
+                ready.append((key, events & key.events))
                 continue
-            events = (event & ~select.EPOLLIN and selectors.EVENT_WRITE) | (
-                event & ~select.EPOLLOUT and selectors.EVENT_READ
-            )
-            ready.append((key, events & key.events))
+            owner = engine.reading(fd)
+            if owner is None or event != select.EPOLLIN:
+                others.append(item)
+                continue
+            stream = getattr(owner.endpoint, "stream", None)
+            if stream is not None:
+                native.epoll_heat(self._number, fd, stream)
+            owner.reader()  # type: ignore[misc]
         if others or due is not None:
             engine.woken(others)
-            if timeout:
-                self._warm(others, found)
-        ended = self._ended
         while ended:
             operation = ended.popleft()
             self._running.discard(operation)
@@ -217,45 +206,6 @@ class Proactor(selectors.EpollSelector):
             if tell is not None:
                 tell(operation)
         return ready
-
-    # A connection that has had all the news lately is waited for at its ring, for a moment: what
-    # comes within it costs no system call at either end.
-
-    def _warm(self, others: list[tuple[int, int]], found: list[Any]) -> None:
-        """Notice who has had the news."""
-        if len(found) == 1 and others and others[0][0] == self._last:
-            self._streak += 1
-            if self._streak >= STREAK and self._spin:
-                self._hot = self._last
-        else:
-            self._streak, self._hot = 0, -1
-            self._last = others[0][0] if len(others) == 1 else -1
-
-    def _spun(self, engine: DrivenEngine, timeout: float) -> bool:
-        """Wait at the hot connection's ring; True if that told its reader."""
-        owner = engine.reading(self._hot)
-        if owner is None or owner.reader is None:
-            self._hot = -1
-            return False
-        self._turns += 1
-        if self._turns >= TURNS:  # the others' turn, in case they have news
-            self._turns = 0
-            return False
-        endpoint: Any = owner.endpoint
-        try:
-            came = endpoint.stream.wait_readable(
-                min(self._spin, timeout) if timeout > 0 else self._spin
-            )
-        except (OSError, AttributeError, Unattached):
-            came = False
-        if came:
-            self._late = 0
-            owner.reader()
-            return True
-        self._late += 1
-        if self._late >= LATE:
-            self._late, self._hot, self._streak = 0, -1, -PAUSE
-        return False
 
     def close(self) -> None:
         """End all operations, and serve the sockets no more."""
@@ -269,6 +219,8 @@ class Proactor(selectors.EpollSelector):
         self._ended.clear()
         self.provider.leave_engine()
         self.provider._engine.stop()
+        if native is not None:
+            native.epoll_forget(self._number)
         super().close()
 
     # -- operations ----------------------------------------------------------------------------

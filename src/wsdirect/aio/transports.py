@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsdirect.aio.sockets import plain_error
 from wsdirect.spi.errors import WSAError
+from wsdirect.switch.upper.endpoints import StreamEndpoint, Unattached, failure_code
+from wsdirect.switch.upper.progress import ENDINGS
+from wsdirect.switch.upper.tables import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,8 +80,9 @@ class SanTransport(_Base):
         self._provider = end.provider
         self._ended = False
         self._watched = False
-        handle = events.Handle(self._read, (), loop, None)
-        self._reader = partial(loop._add_callback, handle)
+        self._stream: Any = None  # a native stream, which is quicker than its provider
+        # what the loop does with a callback that nobody cancels
+        self._reader = partial(loop._ready.append, events.Handle(self._read, (), loop, None))
         super().__init__(loop, sock, protocol, waiter, extra, server)
         self._data = None  # a buffer that lies under every pending receive on Windows
         loop._transports[sock.fileno()] = self
@@ -94,9 +98,51 @@ class SanTransport(_Base):
             self._watched = on
             try:
                 self._provider.watch(self._end.handle, self._reader if on else None)
+                self._stream = self._native_stream() if on else None
             except WSAError as error:
                 if on:
                     self._fatal_error(plain_error(error), "Fatal read error on socket transport")
+
+    def _native_stream(self) -> Any:
+        """What the bytes are in, for as long as nothing else happens to the socket."""
+        upper = self._end.upper
+        return upper.endpoint.stream if type(upper.endpoint) is StreamEndpoint else None
+
+    def _receive(self) -> bytes | None:
+        """What is there, b"" at the end; None: nothing."""
+        stream, upper = self._stream, self._end.upper
+        if stream is not None and upper.state is State.CONNECTED and not upper.receive_ended:
+            try:
+                found: bytes | None = stream.take(READ_SIZE)
+                return found
+            except (OSError, Unattached) as error:
+                self._give_up(error)
+        return self._provider.receive_some(self._end.handle, READ_SIZE)
+
+    def _send(self, data: Any) -> int:
+        """Send what fits; bytes."""
+        stream, upper = self._stream, self._end.upper
+        if (
+            stream is not None
+            and not upper.sends
+            and upper.state is State.CONNECTED
+            and not upper.send_ended
+        ):
+            try:
+                sent: int = stream.give(data)
+                return sent
+            except (OSError, Unattached) as error:
+                self._give_up(error)
+        return self._provider.send_some(self._end.handle, data)
+
+    def _give_up(self, error: Exception) -> None:
+        """The provider sees to what has happened to the stream."""
+        self._stream = None
+        endpoint = self._end.upper.endpoint
+        if isinstance(error, OSError) and isinstance(endpoint, StreamEndpoint):
+            if error.errno not in ENDINGS:
+                raise error
+            endpoint.failure = failure_code(error.errno)
 
     def _read(self) -> None:
         """There may be something to receive."""
@@ -110,7 +156,7 @@ class SanTransport(_Base):
             if isinstance(protocol, asyncio.BufferedProtocol):
                 found: Any = self._read_into(protocol)
             else:
-                found = self._provider.receive_some(self._end.handle, READ_SIZE)
+                found = self._receive()
         except WSAError as error:
             self._fatal_error(plain_error(error), "Fatal read error on socket transport")
             return
@@ -155,15 +201,15 @@ class SanTransport(_Base):
             and isinstance(data, (bytes, bytearray, memoryview))
             and data
         ):
-            view = memoryview(data).cast("B")
+            view = data if isinstance(data, bytes) else memoryview(data).cast("B")
             try:
-                sent = self._provider.send_some(self._end.handle, view)
+                sent = self._send(view)
             except WSAError as error:
                 self._fatal_error(plain_error(error), "Fatal write error on socket transport")
                 return
             if sent == len(view):
                 return
-            data = view[sent:]
+            data = memoryview(view)[sent:]
         super().write(data)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:

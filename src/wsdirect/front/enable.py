@@ -193,6 +193,7 @@ def _graft_socket(socket: Any) -> None:
     assert native is not None
     now = settings.current()
     native.set_spin_limit(now.spin_us)
+    native.set_cpu_budget(now.cpu_budget)
     cls = socket.socket
     methods = native.socket_methods(cls, offers.expired, passing.passing)
     sockets.self_recv = methods["recv"]
@@ -251,6 +252,10 @@ def _graft_selectors(selectors: Any) -> None:
     import select
 
     grafts.graft(selectors.SelectSelector, "_select", select.select)
+    epoll = getattr(selectors, "EpollSelector", None)
+    if epoll is not None and type(epoll.select) is type(_graft_selectors):
+        assert native is not None
+        grafts.graft(epoll, "select", native.selector_method(epoll, epoll.select))
     if hasattr(selectors, "PollSelector"):
         grafts.graft(selectors.PollSelector, "_selector_cls", select.poll)
 

@@ -101,6 +101,7 @@ def epoll_close(self: Any) -> None:
 
 
 _epoll_close = epoll_type.close
+_epoll_fileno = epoll_type.fileno
 
 
 def forget_all() -> None:
@@ -133,7 +134,7 @@ def methods() -> tuple[dict[str, Any], dict[str, Any]]:
         listeners.listening,
     )
     for_epoll = {**methods_of(epolls), "poll": epoll_poll, "finish": epoll_finish}
-    for_epoll.update(close=epoll_close, __init__=epoll_init)
+    for_epoll.update(close=epoll_close, __init__=epoll_init, fileno=_epoll_fileno)
     for_poll = {**methods_of(polls), "poll": poll_poll, "finish": poll_finish}
     return (
         native.poll_methods(epoll_type, "epoll", for_epoll, epolls.watches),

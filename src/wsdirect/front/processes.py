@@ -8,7 +8,7 @@ import sys
 
 from wsdirect._core import native
 from wsdirect.front import pollers, watches
-from wsdirect.front.sockets import is_offered, settle
+from wsdirect.front.sockets import forget_plans, is_offered, settle
 from wsdirect.switch import connection, listeners
 from wsdirect.switch.ports import pool
 
@@ -42,6 +42,7 @@ def _in_child() -> None:
     native.after_fork_child()
     listeners.after_fork_child()
     pool.forget()
+    forget_plans()
     pollers.after_fork_child()
     connection.after_fork_child()
     for name in IF_LOADED:

@@ -14,7 +14,7 @@ from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from wsdirect._core._native import Stream
@@ -114,15 +114,44 @@ def as_tcp_says(fd: int, events: int, mask: int) -> int:
     return (events & ~POLLHUP) | (mask & (POLLIN | POLLRDHUP))
 
 
-def seen_by(readers: Iterable[int], wait: Callable[..., Any], *args: Any) -> Any:
-    """wait(*args), and no blocking recv in another thread keeps data of `readers` to itself."""
-    streams = [connections[fd].stream for fd in readers if fd in connections]
-    for stream in streams:
-        stream.watch(True)
-    try:
-        return wait(*args)
-    finally:
-        for stream in streams:
+def comes_soon(fd: int, seconds: float | None) -> bool:
+    """Whether data are at the ring of this connection, or come while it is worth waiting there.
+
+    For waits that are for nothing else; None: for ever.  False may mean that there is more to tell.
+    """
+    known = connections.get(fd)
+    if known is None:
+        return False
+    stream = known.stream
+    if seconds != 0 and not stream.marked and not stream.spin(seconds):
+        return False
+    return stream.available() > 0 and not stream.marked and not stream.ended
+
+
+def slept(fd: int, since: float) -> None:
+    """After comes_soon() had said no: somebody slept since then, and was woken."""
+    known = connections.get(fd)
+    if known is not None and known.stream.available():
+        known.stream.slept(since)
+
+
+class Watching:
+    """While this is entered, no recv leaves data of these descriptors' connections unannounced.
+
+    What was there before has to be looked for after that, and before anybody sleeps.
+    """
+
+    __slots__ = ("_streams",)
+
+    def __init__(self, fds: Iterable[int]) -> None:
+        self._streams = [connections[fd].stream for fd in fds if fd in connections]
+
+    def __enter__(self) -> None:
+        for stream in self._streams:
+            stream.watch(True)
+
+    def __exit__(self, *how: object) -> None:
+        for stream in self._streams:
             stream.watch(False)
 
 

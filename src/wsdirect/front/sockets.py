@@ -93,6 +93,37 @@ def forget_misses() -> None:
         known.clear()
 
 
+plans: dict[str, dict[Any, Callable[[int], bool]]] = {"4": {}, "6": {}}
+"""Addresses, as connect() gets them, to which a connection was switched: how to do so again."""
+
+
+def plan(sock: Any, address: Any, fd: int) -> None:
+    """Remember how a connection came about, for those to the same address that follow."""
+    from wsdirect.switch.connect import plan_like
+
+    made = plan_like(connections[fd])
+    if made is not None:
+        family = "6" if addresses.family_number(sock) == addresses.AF_INET6 else "4"
+        if len(plans[family]) >= MOST:
+            plans[family].clear()
+        plans[family][address] = made
+
+
+def connect_as_planned(sock: Any, fd: int, how: Callable[[int], bool]) -> bool:
+    """Connect a fresh TCP socket of ours once more; False: nothing has happened."""
+    if (foreign_tls and sock in foreign_tls) or not how(fd):
+        return False
+    for tell in began:
+        tell(fd)
+    return True
+
+
+def forget_plans() -> None:
+    """In a forked child: they are the parent's."""
+    for known in plans.values():
+        known.clear()
+
+
 listeners.changed.append(forget_misses)
 listeners.began.append(lambda fd: forget_misses())
 
@@ -144,6 +175,8 @@ def _switch_or_not(sock: Any, address: Any) -> tuple[Any, bool]:
         reason = try_switch(sock, numeric)
     if reason is reasons.SWITCHED:
         _missed.pop(address, None)
+        if numeric is address and not numeric[0].startswith("::ffff:"):
+            plan(sock, address, fd)
         for tell in began:
             tell(fd)
         if base.gettimeout(sock) == 0.0 and connections[fd].is_early:
@@ -464,7 +497,11 @@ def guarded(cls: Any) -> dict[str, Any]:
         and close.__code__.co_names == ("close",)
     )
     methods: dict[str, Any] = native.guarded_methods(
-        cls, GUARDED, misses, listeners.listeners, only_closes
+        cls,
+        {**GUARDED, "planned": connect_as_planned},
+        (misses, plans),
+        listeners.listeners,
+        only_closes,
     )
     opening, opened = methods.pop("opening"), methods.pop("opened")
     init = make_init(cls.__init__, opening, opened)

@@ -19,11 +19,13 @@ from wsdirect.front.readiness import (
     POLLOUT,
     POLLPRI,
     POLLRDHUP,
+    Watching,
     as_tcp_says,
+    comes_soon,
     is_new,
     is_urgent,
     look,
-    seen_by,
+    slept,
 )
 from wsdirect.switch import listeners
 from wsdirect.switch.connection import connections
@@ -100,6 +102,8 @@ class Grafts:
         self._note_special(watch)
         if self.kind is epoll_type:
             self.see(watch, fd)
+        if native.mark_of(fd) & native.NEW:  # it may be an epoll
+            native.epoll_shown(fd)
         if mask & POLLPRI and not mask & ONCE:
             watch.urgent.add(fd)
         else:
@@ -141,6 +145,7 @@ class Grafts:
 
         A poll object sees to it for each call, as nobody closes it.
         """
+        assert native is not None
         before = watch.watched.pop(fd, None)
         known = connections.get(fd)
         if known is not None and watch.masks.get(fd, 0) & POLLIN:
@@ -148,8 +153,12 @@ class Grafts:
             known.stream.watch(True)
         if before is not None:
             before.watch(False)
+        native.epoll_wants(watch.owner, fd, 0 if fd in watch.special else watch.masks.get(fd, 0))
 
     def _drop(self, watch: Watch, fd: int) -> None:
+        if self.kind is epoll_type:
+            assert native is not None
+            native.epoll_wants(watch.owner, fd, 0)
         before = watch.watched.pop(fd, None)
         if before is not None:
             before.watch(False)
@@ -177,6 +186,9 @@ class Grafts:
     def forget(self, owner: int) -> None:
         """A poller is closed, or was: its key belongs to another one now."""
         gone = self.watches.pop(owner, None)
+        if self.kind is epoll_type:
+            assert native is not None
+            native.epoll_forget(owner)
         if gone is not None:
             for stream in gone.watched.values():
                 stream.watch(False)
@@ -239,6 +251,12 @@ class Grafts:
                     poller.close()
                 self.see(watch, fd)
 
+    def asked_anew(self, watch: Watch) -> list[int]:
+        """Descriptors that are watched for one call at a time, as nobody closes a poll object."""
+        if self.kind is epoll_type or not connections:
+            return []
+        return [fd for fd, mask in watch.masks.items() if mask & POLLIN]
+
     def looked_at(self, watch: Watch) -> dict[int, int]:
         """Events that the kernel may not know of: data that a blocking recv left in a ring."""
         found = {}
@@ -274,8 +292,10 @@ class Grafts:
         if self.kind is poll_type:
             for fd, mask in list(watch.masks.items()):
                 # level-triggered and asked anew each time: a blocking socket's full ring, too
-                if mask & POLLOUT and fd in connections:
-                    look(fd, POLLOUT)
+                if mask & (POLLIN | POLLOUT) and fd in connections:
+                    ready = look(fd, mask) & mask
+                    if ready:
+                        found[fd] = found.get(fd, 0) | ready
         return found
 
     def translate(
@@ -321,6 +341,10 @@ class Grafts:
                 self.attend(poller, watch, fd)
         if watch is None or not (watch.sans or offers or native.has_unannounced() or connections):
             return poll(seconds)
+        if self.kind is poll_type and len(watch.masks) == 1 and first is None and not offers:
+            fd, mask = next(iter(watch.masks.items()))
+            if mask & POLLIN and not mask & POLLOUT and comes_soon(fd, seconds):
+                return [(fd, POLLIN)]
         for fd in list(listeners.held):
             listener = listeners.listeners.get(fd)
             if listener is None or not listener.has_waiting:
@@ -329,15 +353,17 @@ class Grafts:
         silenced: dict[int, int] = {}
         while True:
             nearest = nearest_deadline() if offers else None
-            seen = self.looked_at(watch)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if first is None:
-                wait = 0.0 if seen else capped(left, nearest)
-                reading = self.kind is poll_type and wait != 0 and bool(connections)
-                fds = [fd for fd, mask in watch.masks.items() if reading and mask & POLLIN]
-                got = seen_by(fds, poll, wait)
-            else:
-                got, first = first, None
+            fds = self.asked_anew(watch) if left != 0 and first is None else []
+            with Watching(fds):
+                seen = self.looked_at(watch)
+                if first is None:
+                    since = time.monotonic() if len(fds) == 1 and not seen else 0.0
+                    got = poll(0.0 if seen else capped(left, nearest))
+                    if since and got:
+                        slept(fds[0], since)
+                else:
+                    got, first = first, None
             answer = self.translate(watch, got, seen)
             for fd, _ in answer:
                 if watch.masks.get(fd, 0) & EPOLLONESHOT:

@@ -22,6 +22,7 @@ from wsdirect.spi.extension_ids import WSAID_NATIVE_STREAM as WSAID_NATIVE_STREA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from wsdirect.spi.provider import ServiceProvider
@@ -90,6 +91,40 @@ class NativeStream(Protocol):
             WSAENOTSOCK: s is not a socket.
             WSAENOTCONN: it is neither connected nor connecting.
             WSAEINVAL: it is not a native stream.
+        """
+
+    def acceptor(self, s: int) -> Callable[[], tuple[Any, Endpoint, Endpoint, int] | None]:
+        """WSPAccept and stream() in one, for a listener that takes every connection.
+
+        A provider may leave this out; the switch then calls the two.
+
+        Args:
+            s: Descriptor of a listening socket.
+
+        Returns:
+            A function that never waits: the next connection's stream, its local (host, port), the
+            peer's, and the peer's process number (0: unknown); None if there is none.  It raises as
+            WSPAccept does.
+
+        Errors:
+            WSAENOTSOCK: s is not a socket.
+            WSAEINVAL: it does not listen.
+        """
+
+    def dialer(
+        self, local: str, peer: Endpoint
+    ) -> Callable[[int, int], tuple[Any, int] | None] | None:
+        """For connecting to a destination again and again; a provider may leave this out.
+
+        Args:
+            local: Host of the local end.
+            peer: (host, port) to which WSPConnect has made a connection before.
+
+        Returns:
+            A function of the descriptor of a fresh TCP socket and a local port: it puts a
+            connection in that socket's place, in its blocking mode, and returns the stream and the
+            peer's process number; or None, and nothing has happened, when anything is not as
+            usual.  None: there is no such function.
         """
 
     def accept_fileno(self, s: int) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+from time import monotonic
 
 from wsdirect import reasons, settings
-from wsdirect.locality import is_at_home, is_local, source_for
+from wsdirect.locality import believed_until, is_at_home, is_local, source_for
 from wsdirect.reasons import Reason
 from wsdirect.spi.whereabouts import may_reach
 from wsdirect.switch import addresses, policy
@@ -21,6 +22,7 @@ from wsdirect.switch.ports import Lease, pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from wsdirect.switch.addresses import Endpoint
@@ -71,6 +73,86 @@ def try_switch(sock: Any, sockaddr: tuple[Any, ...]) -> Reason:
     if ":" in sockaddr[0] and ":" not in endpoint[0] and only_v6(sock):
         return reasons.UNSUPPORTED_OPTION  # TCP has an error for it
     return _connect(sock, route, endpoint)
+
+
+class Plan:
+    """How to connect to an address once more, in the usual case.
+
+    It holds while the settings do, and while the address is certainly one of this host.
+    """
+
+    __slots__ = (
+        "_bodies",
+        "_dial",
+        "_family",
+        "_host",
+        "_peer",
+        "_provider",
+        "_settings",
+        "_until",
+    )
+
+    def __init__(self, model: Connection, dial: Callable[[int, int], Any]) -> None:
+        assert model.lease is not None
+        self._dial = dial
+        self._host = model.lease.host
+        self._peer = model.peer
+        self._family = model.family
+        self._provider = model.provider
+        self._bodies = {model.peer_pid: model.body()}  # by process: a server may have several
+        self._settings = settings.current()
+        self._until = believed_until(model.peer[0])
+
+    def __call__(self, fd: int) -> bool:
+        """Put a connection in the place of a fresh TCP socket whose options nobody has set.
+
+        False: something is not as usual, and nothing has happened: try_switch() is to be asked.
+        """
+        now = settings.current()
+        if now is not self._settings or not policy.switching or monotonic() > self._until:
+            return False
+        try:
+            lease = pool.lease(self._host, self._peer)
+        except OSError:
+            return False
+        dialed = self._dial(fd, lease.port)
+        if dialed is None:
+            pool.release(lease)
+            return False
+        stream, peer_pid = dialed
+        if now.strict:
+            stream.strict = True
+        connection = Connection(
+            stream,
+            family=self._family,
+            role="connect",
+            provider=self._provider,
+            local=(self._host, lease.port),
+            peer=self._peer,
+            options={},
+            lease=lease,
+            peer_pid=peer_pid,
+            reason=reasons.SWITCHED,
+        )
+        body = self._bodies.get(peer_pid)
+        if body is None:
+            body = self._bodies[peer_pid] = connection.body()
+        connection.bind(fd, body)
+        return True
+
+
+def plan_like(model: Connection) -> Plan | None:
+    """A plan for more connections like this one, which was connected just now; None: none."""
+    if model.lease is None or model.reason is not reasons.SWITCHED or not model.peer_pid:
+        return None
+    from wsdirect.switch.routes import route_to  # loaded, as there is a connection
+
+    route = route_to(model.peer[0])
+    if isinstance(route, Reason) or route.name != model.provider:
+        return None
+    dialer = getattr(route.native, "dialer", None)
+    dial = None if dialer is None else dialer(model.lease.host, model.peer)
+    return None if dial is None else Plan(model, dial)
 
 
 _found = False

@@ -61,6 +61,7 @@ class Connection:
         options: dict[tuple[int, int], bytes],
         lease: Lease | None = None,
         peer_pid: int | None = None,
+        reason: Reason | None = None,
     ) -> None:
         self.stream = stream
         self.family = family
@@ -73,11 +74,13 @@ class Connection:
         self.fds: set[int] = set()
         self.row = -1
         assert native is not None
-        # a session has told it: the other end of its stream is in this process
-        self.reason = reasons.SWITCHED if peer_pid is None else reasons.BY_SESSION
+        if reason is None:
+            # a session has told it: the other end of its stream is in this process
+            reason = reasons.SWITCHED if peer_pid is None else reasons.BY_SESSION
+        self.reason = reason
         self.peer_pid: int = native.peer_pid(stream.fd) if peer_pid is None else peer_pid
-        self.options_changed()
         if options:
+            self.options_changed()
             self.stream.inline = inline_of(options)
         self.companion = -1  # the TCP socket that the program bound, kept for its port
 
@@ -101,19 +104,26 @@ class Connection:
         if window is not None:
             self.stream.limit(window)
 
-    def bind(self, fd: int) -> None:
-        """Hang the connection on a(nother) descriptor of this process."""
+    def bind(self, fd: int, body: bytes | None = None) -> None:
+        """Hang the connection on a(nother) descriptor of this process.
+
+        `body`: what status.body_of() gives for it, if that is known already.
+        """
         assert native is not None
         connections[fd] = self
         native.table_bind(fd, self.stream)
         native.unmark(fd, ~native.WATCHED & 0xFFFFFFFF)
         if not self.fds:
-            self.stream.fd = fd
-            self._open_row(fd)
+            if self.stream.fd != fd:
+                self.stream.fd = fd
+            self._open_row(fd, body)
         self.fds.add(fd)
 
-    def _open_row(self, fd: int) -> None:
+    def _open_row(self, fd: int, body: bytes | None) -> None:
         page = status.page()
+        if body is not None:
+            self.row = page.open_row_of(body, fd, self.local[1], self.peer[1], self.stream)
+            return
         self.row = page.open_row(
             fd=fd,
             role=self.role,
@@ -131,6 +141,18 @@ class Connection:
         self.reason = reasons.PASSED_ON
         if self.row >= 0:
             status.page().update_row(self.row, reason=self.reason.number)
+
+    def body(self) -> bytes:
+        """What its row has in common with those of others of its kind."""
+        return status.body_of(
+            role=self.role,
+            path=self.provider,
+            reason=self.reason.number,
+            provider=self.provider,
+            local=self.local,
+            peer=self.peer,
+            peer_pid=self.peer_pid,
+        )
 
     def close_row(self) -> None:
         """Take the connection off the status page."""

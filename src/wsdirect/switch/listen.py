@@ -25,6 +25,7 @@ from wsdirect.spi.native import IPPROTO_IPV6, IPV6_V6ONLY, SO_EARLY, SO_NATIVE_S
 from wsdirect.switch import addresses, policy
 from wsdirect.switch.connection import (
     Connection,
+    connections,
     forget,
     note_plain,
     plain,
@@ -36,6 +37,7 @@ from wsdirect.telling import tell, tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from wsdirect.reasons import Reason
@@ -53,7 +55,9 @@ class Listener:
 
     __slots__ = (
         "_acceptor",
+        "_body",
         "_options",
+        "_take_next",
         "_waiting",
         "family",
         "fd",
@@ -73,6 +77,8 @@ class Listener:
         )
         self.route = route
         self.turn = False
+        self._take_next: Callable[[], Any] | None = None  # where the provider has one
+        self._body: tuple[Any, bytes] = (None, b"")  # of the latest connection's row, and for whom
         self._waiting: deque[tuple[Any, Endpoint, Endpoint, int | None]] = deque()
         self._acceptor: Acceptor | None = None  # where connections are sessions
         self._options: dict[tuple[int, int], bytes] | None = None
@@ -90,6 +96,8 @@ class Listener:
             return
         self.san = _listening_socket(self.route, endpoint, v6_alone)
         self.san_fd = native.accept_fileno(self.san)
+        if hasattr(native, "acceptor"):
+            self._take_next = native.acceptor(self.san)
 
     def _listen_for_sessions(self, family: int, endpoint: Endpoint, v6_alone: bool) -> None:
         from wsdirect.switch.session.accepting import Acceptor
@@ -151,6 +159,13 @@ class Listener:
 
         `san`: another SAN listener than this one's own.
         """
+        if self._take_next is not None and san < 0:
+            try:
+                return self._take_next()  # type: ignore[no-any-return]
+            except WSAError as error:
+                if error.winerror == WsaErrorCode.WSAEWOULDBLOCK:
+                    return None
+                raise
         if self._acceptor is not None:
             return self._arrived_session(self._acceptor)
         provider, native = self.route.provider, self.route.native
@@ -189,18 +204,15 @@ class Listener:
 
     def take(self) -> tuple[int, tuple[Any, ...]] | None:
         """A waiting switched connection as (descriptor, peer's address), or None."""
-        try:
-            arrived = self._waiting.popleft()
-        except IndexError:
-            arrived_now = self._arrived()
-            if arrived_now is None:
-                return None
-            arrived = arrived_now
+        arrived = self._waiting.popleft() if self._waiting else self._arrived()
+        if arrived is None:
+            return None
         stream, local, peer, peer_pid = arrived
         if self._options is None:
             self._options = carried(self.private)
         fd: int = stream.fd
-        forget(fd)
+        if fd in connections or fd in plain:  # closed by code that we do not see
+            forget(fd)
         connection = Connection(
             stream,
             family=self.family,
@@ -210,10 +222,16 @@ class Listener:
             peer=peer,
             options=dict(self._options),
             peer_pid=peer_pid,
+            reason=reasons.SWITCHED if self._take_next is not None else None,
         )
-        os.set_blocking(fd, True)
-        stream.strict = settings.current().strict
-        connection.bind(fd)
+        if self._take_next is None:
+            os.set_blocking(fd, True)
+        if settings.current().strict:
+            stream.strict = True
+        kind = (local, peer[0], connection.peer_pid, connection.reason)
+        if self._body[0] != kind:
+            self._body = kind, connection.body()
+        connection.bind(fd, self._body[1])
         return fd, connection.shown_peer()
 
     def take_tcp(self) -> tuple[int, tuple[Any, ...]] | None:

@@ -24,7 +24,7 @@ from time import monotonic
 
 from wsdirect import reasons
 from wsdirect._core import native
-from wsdirect.locality import is_at_home
+from wsdirect.locality import home, is_at_home
 from wsdirect.providers.shm.names import (
     EARLY,
     NATIVE,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Stream = _native.Stream
 
-__all__ = ["Connector", "Reached"]
+__all__ = ["Connector", "Dial", "Reached"]
 
 _MISSES: Final = 8
 _MISS_MEMORY: Final = 0.05  # seconds
@@ -59,6 +59,8 @@ If it never accepts, as other code does it, its clients lose so much once in a w
 _EARLY_AGAIN: Final = 60.0  # seconds until the next try, where that happened
 _PROBE_EVERY: Final = 16
 _LOOK_WIDE_EVERY: Final = 64
+_LOOK_ASIDE_EVERY: Final = 4 * _PROBE_EVERY
+"""How often a connection to a known listener is made with a look for others."""
 
 _core: Any = native
 
@@ -113,6 +115,19 @@ class _Route:
         order.extend(slot for slot in _FIRST_LOOK if slot not in order)
         return order
 
+    def usual(self) -> int:
+        """The slot to try if nothing else is to be done than that; -1: slots() is to be asked."""
+        turn = self._looks
+        if self._growing or turn % _LOOK_ASIDE_EVERY == 0:
+            return -1
+        self._looks = turn + 1
+        known = self.known
+        if len(known) == 1:
+            for only in known:
+                return only
+        order = list(known)
+        return order[(turn + os.getpid()) % len(order)] if order else -1
+
     def hit(self, slot: int, server: ServerKey) -> None:
         """A listener answered."""
         self.known[slot] = server
@@ -124,6 +139,61 @@ class _Route:
         if slot == self._probe and known:
             self._growing = slot < max(known)
             self._probe = slot + 1 if self._growing else 0
+
+
+class Dial:
+    """Connects to a destination that is known, in the usual way only.
+
+    Now and then it leaves a connection to the Connector, which looks for others that listen there.
+    """
+
+    __slots__ = ("_dialers", "_local", "_patience", "_pool", "_port", "_remote", "_route")
+
+    def __init__(
+        self,
+        pool: SegmentPool,
+        route: _Route,
+        local: Host,
+        remote: Host,
+        port: int,
+        patience: float,
+    ) -> None:
+        self._pool = pool
+        self._route = route
+        self._local = local
+        self._remote = remote
+        self._port = port
+        self._patience = patience
+        self._dialers: dict[int, tuple[ServerKey, Any]] = {}
+
+    def __call__(self, fd: int, local_port: int) -> tuple[Stream, int] | None:
+        """Put a connection in the place of a fresh TCP socket.
+
+        Args:
+            fd: The TCP socket.
+            local_port: What the peer is to see as our port.
+
+        Returns:
+            Its stream, and the listener's process; None if something is not as usual, and nothing
+            has happened.
+        """
+        slot = self._route.usual()
+        server = self._route.known.get(slot)
+        if type(server) is not int:
+            return None
+        segment = self._pool.usual(server)
+        if segment is None:
+            return None
+        known = self._dialers.get(slot)
+        if known is None or known[0] != server:
+            name = self._route.base + b"%d" % slot
+            made = _core.Dialer(
+                name, server, os.getpid(), home(),
+                self._local.packed, self._remote.packed, self._port, self._patience,
+            )  # fmt: skip
+            known = self._dialers[slot] = server, made
+        stream = known[1].dial(segment, fd, local_port)
+        return None if stream is None else (stream, server)
 
 
 def _shuffled(slots: tuple[int, ...]) -> list[int]:
@@ -209,6 +279,23 @@ class Connector:
         destination.misses += 1
         destination.missed_at = monotonic()
         return found
+
+    def dial(self, local: Host, remote: Host, remote_port: int, patience: float) -> Dial | None:
+        """For connecting again and again; None if nobody is known there.
+
+        Args:
+            local: What the peer is to see as our address.
+            remote: The destination.
+            remote_port: Its port.
+            patience: Seconds for the peer to accept.
+        """
+        destination = self._destinations.get((STREAMS, remote, remote_port))
+        if destination is None:
+            return None
+        for route in destination.routes:
+            if route.known:
+                return Dial(self._pool, route, local, remote, remote_port, patience)
+        return None
 
     def not_taken(self, remote: Host, remote_port: int) -> None:
         """An offer for a byte stream was withdrawn, as nobody took it in time."""

@@ -12,6 +12,7 @@ __all__ = [
     "RDMA_MAX",
     "RDMA_THRESHOLD",
     "REQUESTS_MAX",
+    "large_ring",
     "message_limit",
 ]
 
@@ -28,6 +29,19 @@ DESCRIPTOR_SIZE: Final = 32
 
 _MESSAGE_MAX: Final = 64 << 10
 _FRAME: Final = 8
+_RING_MAX: Final = 16 << 20  # of csrc/wsd_segment.h
+
+
+def large_ring(ring: int, largest: int | None) -> int:
+    """What rings of so many bytes grow to; 0: they do not.
+
+    Args:
+        ring: What they start with.
+        largest: The setting `ring_max`.
+    """
+    if largest is None:
+        largest = min(4 * ring, _RING_MAX)
+    return largest if largest > ring else 0
 
 
 def message_limit(ring: int) -> int:

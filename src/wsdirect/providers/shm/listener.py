@@ -37,6 +37,7 @@ from wsdirect.providers.shm.names import (
     STREAMS,
     Host,
     Offer,
+    host_of,
     listener_name,
     unpack_offer,
 )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     Segment = _native.Segment
     Stream = _native.Stream
+    Endpoint = tuple[str, int]
 
 __all__ = ["Arrival", "Listener", "receive_descriptors"]
 
@@ -88,6 +90,7 @@ class Listener:
     """A listening socket under the first free slot of its name."""
 
     __slots__ = (
+        "_acceptor",
         "_adopted",
         "_both_families",
         "_host",
@@ -112,6 +115,7 @@ class Listener:
         self._port = port
         self._both_families = both_families
         self._socket = listening
+        self._acceptor = _core.Acceptor(listening.fileno(), port, adopted.table, self._can_be)
         self.backlog = 1
 
     @classmethod
@@ -225,16 +229,46 @@ class Listener:
                 if error.errno in (errno.EBADF, errno.EINVAL):  # closed by another thread
                     return None
                 continue
-            connection = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
-            try:
-                arrival = self._welcome(connection, name)
-                if arrival is not None:
-                    connection.detach()
-                    return arrival
-            except OSError as error:
-                tell_once("error", f"a connection request failed: {error}")
-            finally:
-                connection.close()
+            arrival = self._look_at(descriptor, name)
+            if arrival is not None:
+                return arrival
+
+    def _look_at(self, descriptor: int, name: object) -> Arrival | None:
+        """Whoever came with this descriptor, if it is a valid request; else it is closed."""
+        connection = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+        try:
+            arrival = self._welcome(connection, name)
+            if arrival is not None:
+                connection.detach()
+            return arrival
+        except OSError as error:
+            tell_once("error", f"a connection request failed: {error}")
+            return None
+        finally:
+            connection.close()
+
+    def take(self) -> tuple[Stream, Endpoint, Endpoint, int] | None:
+        """accept() for byte streams; what is usual is done in one call.
+
+        Returns:
+            The stream, our address and the client's, and the client's process; None if no valid
+            request waits.
+
+        Errors:
+            As for accept().
+        """
+        found = self._acceptor.take()
+        if found is None or (found and len(found) == 4):
+            return found
+        arrival = self._look_at(*found) if found else None
+        if arrival is None:
+            arrival = self.accept()
+        if arrival is None:
+            return None
+        os.set_blocking(arrival.stream.fd, True)  # setdefaulttimeout() was not meant for it
+        offer = arrival.offer
+        own, caller = (offer.remote.text, offer.remote_port), (offer.local.text, offer.local_port)
+        return arrival.stream, own, caller, arrival.peer
 
     def _has_room(self) -> bool:
         """Whether there are descriptors for all that comes with a request, or no request.
@@ -282,14 +316,23 @@ class Listener:
 
     def _is_meant(self, offer: Offer) -> bool:
         """Whether the offer is for this listener, and the addresses in it can be true."""
-        host, wanted = self._host, offer.remote
+        wanted = offer.remote
         if bool(offer.flags & NATIVE) is not (self._kind is STREAMS):
             return False
         if offer.remote_port != self._port:
             return False
-        if wanted is not host and not (host.wildcard and self._takes(wanted)):
-            return False
-        return is_local(offer.local) and is_local(wanted)
+        return self._stands_for(wanted) and is_local(offer.local) and is_local(wanted)
+
+    def _stands_for(self, wanted: Host) -> bool:
+        """Whether this listener is the one of that address."""
+        return wanted is self._host or (self._host.wildcard and self._takes(wanted))
+
+    def _can_be(self, local: bytes, remote: bytes) -> tuple[str, str] | None:
+        """The addresses of an offer as texts, if they can be true: the client's, and ours."""
+        caller, wanted = host_of(local), host_of(remote)
+        if self._stands_for(wanted) and is_local(caller) and is_local(wanted):
+            return caller.text, wanted.text
+        return None
 
     def _takes(self, wanted: Host) -> bool:
         """Whether this wildcard stands for that address, too."""
@@ -308,7 +351,9 @@ class Listener:
             if segment is None and client[0] == os.getpid():
                 segment = own_segment(offer.segment)
             if segment is None and descriptor >= 0:
-                segment = self._adopted.adopt(client, offer.segment, descriptor)
+                return self._adopted.adopt(client, offer.segment, descriptor)
+            if segment is not None and descriptor >= 0 and client[0] != os.getpid():
+                self._adopted.keep(client, segment)
             return segment
         except (ValueError, OSError) as error:
             tell_once("info", f"process {client[0]} passed something unusable: {error}")
@@ -319,6 +364,7 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; the kernel closes the requests that wait."""
+        self._acceptor.close()
         self._socket.close()
 
 

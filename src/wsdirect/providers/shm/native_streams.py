@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from wsdirect import settings
 from wsdirect.providers.shm.names import parse_host, unpack_offer
 from wsdirect.providers.socket_table import Step
-from wsdirect.spi.errors import WSAError, WsaErrorCode
+from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from wsdirect._core import _native
     from wsdirect.providers.shm.listener import Listener
     from wsdirect.providers.shm.san import San
@@ -83,6 +87,59 @@ class NativeStreams:
         Source: wsdirect.
         """
         self._listener(s, "accept_no_more").end()
+
+    def acceptor(self, s: int) -> Callable[[], Any]:
+        """A function that takes the next connection: WSPAccept and stream() in one.
+
+        Args:
+            s: Descriptor of a listening socket.
+
+        Returns:
+            The function, which never waits.  It returns the stream, our (host, port), the client's,
+            and the client's process number; or None if no valid request waits.
+
+        Errors:
+            WSAENOTSOCK: s is not a socket.
+            WSAEINVAL: it does not listen.
+            The function raises WSAENOTSOCK when the listener is closed, and what WSPAccept raises.
+
+        Source: wsdirect.
+        """
+        socket = self._sockets.get(s, "acceptor")
+        self._listener(s, "acceptor")
+
+        def take() -> Any:
+            listener = socket.listener
+            if listener is None:
+                raise WSAError(WsaErrorCode.WSAENOTSOCK, "acceptor")
+            try:
+                return listener.take()
+            except OSError as error:
+                raise from_oserror(error, "acceptor") from error
+            except MemoryError:
+                raise WSAError(WsaErrorCode.WSAENOBUFS, "acceptor") from None
+
+        return take
+
+    def dialer(
+        self, local: str, peer: Endpoint
+    ) -> Callable[[int, int], tuple[Stream, int] | None] | None:
+        """A function for connecting to a destination again, from the address `local`.
+
+        Args:
+            local: Our address.
+            peer: (host, port) that a connection was made to.
+
+        Returns:
+            None: nobody is known there; else the function.  It takes the descriptor of a fresh TCP
+            socket and a local port, puts the connection in its place and returns the stream and the
+            peer's process number; or None, and nothing has happened: WSPConnect is to be called.
+
+        Source: wsdirect.
+        """
+        return self._san.connector.dial(
+            parse_host(local), parse_host(peer[0]), peer[1], settings.current().offer_timeout
+        )
 
     def _listener(self, s: int, call: str) -> Listener:
         listener = self._sockets.get(s, call).listener

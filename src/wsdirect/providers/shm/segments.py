@@ -13,6 +13,7 @@ from weakref import ref
 
 from wsdirect import settings
 from wsdirect._core import native
+from wsdirect.providers.shm.limits import large_ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ __all__ = ["AdoptedSegments", "Reservation", "SegmentPool", "own_segment"]
 _SERVERS_MAX: Final = 64
 """Server processes whose segments are kept."""
 _ADOPTED_MAX: Final = 64
+"""Clients for which segments are kept."""
+_KEPT: Final = 2
+"""Segments that are kept for a client: it may have made an offer in one, and then filled it."""
+_SLOTS_MOST: Final = 512
+"""Slots that a segment grows to; as the setting allows."""
 _TELL_AGAIN: Final = 1.0
 """Seconds after which a segment is passed once more with an offer.
 
@@ -75,11 +81,47 @@ class Reservation:
 class _Server:
     """The segments shared with one server process, and when each was last passed to it."""
 
-    __slots__ = ("segments", "told")
+    __slots__ = ("_others", "current", "told")
 
     def __init__(self) -> None:
-        self.segments: list[Segment] = []
+        self.current: Segment | None = None
+        # Not kept: each goes with the last connection in it.
+        self._others: list[ref[Segment]] = []
         self.told: dict[int, float] = {}
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All that there are, the one to be tried first."""
+        others = [segment for known in self._others if (segment := known()) is not None]
+        return others if self.current is None else [self.current, *others]
+
+    def turn_to(self, segment: Segment) -> None:
+        """From now on this one is tried first."""
+        before = self.segments
+        self.current = segment
+        self._others = [ref(other) for other in before if other is not segment]
+        ids = {other.id for other in before}
+        self.told = {number: when for number, when in self.told.items() if number in ids}
+        # The server may not have kept it: see AdoptedSegments.
+        self.told.pop(segment.id, None)
+
+    def is_told(self, server: ServerKey, segment: Segment) -> bool:
+        """Whether the server can be relied on to have the segment."""
+        # Behind a name there may be another process each time.
+        return type(server) is int and monotonic() - self.told.get(segment.id, 0.0) <= _TELL_AGAIN
+
+
+def _fresh(largest: int) -> Reservation:
+    """A slot of a new segment, twice as large as the largest that this server has.
+
+    Few clients need more than one; those with thousands of connections need few, which cost a
+    descriptor in both processes each.
+    """
+    chosen = settings.current()
+    slots = max(chosen.slots, min(2 * largest, _SLOTS_MOST))
+    large = large_ring(chosen.ring, chosen.ring_max)
+    segment = _core.Segment.create(slots=slots, ring=chosen.ring, large=large)
+    return Reservation(segment, segment.take(), None, True)
 
 
 class SegmentPool:
@@ -101,21 +143,29 @@ class SegmentPool:
             OSError: no memory or descriptor for another segment.
         """
         known = self._servers.get(server) if server is not None else None
-        if known is not None:
+        if known is not None and server is not None:
             for segment in known.segments:
-                slot = segment.take()
+                slot = segment.take() if segment.streams < segment.slots else -1
                 if slot >= 0:
-                    # Behind a name there may be another process each time.
-                    new = (
-                        type(server) is bytes or monotonic() - known.told[segment.id] > _TELL_AGAIN
-                    )
-                    return Reservation(segment, slot, server, new)
+                    if segment is not known.current:
+                        known.turn_to(segment)
+                    return Reservation(segment, slot, server, not known.is_told(server, segment))
         try:
             return self._spare.pop()
         except IndexError:
-            chosen = settings.current()
-            segment = _core.Segment.create(slots=chosen.slots, ring=chosen.ring)
-            return Reservation(segment, segment.take(), None, True)
+            found = () if known is None else known.segments
+            return _fresh(max((segment.slots for segment in found), default=0))
+
+    def usual(self, server: ServerKey) -> Segment | None:
+        """The segment that the next offer to a server would take; None: that is not usual.
+
+        It may be full, and reserve() then looks further.
+        """
+        known = self._servers.get(server)
+        segment = None if known is None else known.current
+        if known is None or segment is None or not known.is_told(server, segment):
+            return None
+        return segment
 
     def fits(self, reservation: Reservation, server: ServerKey) -> bool:
         """Whether a reservation may be used with the server that answered."""
@@ -136,13 +186,8 @@ class SegmentPool:
                 self._forget_one()
             known = self._servers[server] = _Server()
         segment = reservation.segment
-        if segment.id not in known.told:
-            # The first offer to every new destination comes with a segment of its own, as nobody
-            # knows yet who serves it: those that are not used any more would pile up.
-            for old in [old for old in known.segments if not old.in_use]:
-                known.segments.remove(old)
-                del known.told[old.id]
-            known.segments.append(segment)
+        if segment is not known.current:
+            known.turn_to(segment)
         known.told[segment.id] = monotonic()
         reservation.server = server
 
@@ -168,7 +213,7 @@ class SegmentPool:
     def offered_to_self(self) -> list[Segment]:
         """The segments shared with this same process, as server."""
         known = self._servers.get(os.getpid())
-        return list(known.segments) if known is not None else []
+        return known.segments if known is not None else []
 
     def clear(self) -> None:
         """Start anew, as in a forked child: the slots are the parent's."""
@@ -189,15 +234,28 @@ class AdoptedSegments:
     """The segments that clients passed to this process, by client and segment id."""
 
     def __init__(self) -> None:
-        self._segments: dict[tuple[ClientKey, int], Segment] = {}
+        self._segments: dict[tuple[ClientKey, int], ref[Segment]] = {}
+        # Those that are kept though no connection may use them: of each client the latest ones.
+        # It passes a segment again when it returns to it.
+        self._kept: dict[ClientKey, tuple[Segment, ...]] = {}
+
+    @property
+    def table(self) -> dict[tuple[ClientKey, int], ref[Segment]]:
+        """All of them, for one who looks often; only to be read."""
+        return self._segments
 
     def find(self, client: ClientKey, segment_id: int) -> Segment | None:
         """The segment, if this client has passed it and it was not dropped since."""
-        return self._segments.get((client, segment_id))
+        known = self._segments.get((client, segment_id))
+        return None if known is None else known()
 
     def all(self) -> list[tuple[ClientKey, Segment]]:
         """Every segment with the client that passed it."""
-        return [(client, segment) for (client, _), segment in list(self._segments.items())]
+        return [
+            (client, segment)
+            for (client, _), known in list(self._segments.items())
+            if (segment := known()) is not None
+        ]
 
     def adopt(self, client: ClientKey, segment_id: int, descriptor: int) -> Segment:
         """Map a segment that a client passed.
@@ -214,23 +272,40 @@ class AdoptedSegments:
         segment: Segment = _core.Segment.adopt(descriptor)
         if segment.id != segment_id:
             raise ValueError("the segment is not the one that was offered")
-        if len(self._segments) >= _ADOPTED_MAX:
-            self._forget_some()
-        self._segments[client, segment_id] = segment
+        key, segments = (client, segment_id), self._segments
+
+        def gone(known: ref[Segment]) -> None:
+            if segments.get(key) is known:
+                del segments[key]
+
+        self._segments[key] = ref(segment, gone)
+        self.keep(client, segment)
         return segment
 
+    def keep(self, client: ClientKey, segment: Segment) -> None:
+        """The client has passed it just now, and so goes on with it."""
+        kept = self._kept.get(client)
+        if kept is None:
+            if len(self._kept) >= _ADOPTED_MAX:
+                self._forget_some()
+            self._kept[client] = (segment,)
+        elif kept[0] is not segment:
+            others = [other for other in kept if other is not segment]
+            self._kept[client] = (segment, *others[: _KEPT - 1])
+
     def _forget_some(self) -> None:
-        """Drop what dead clients left, or else the oldest.
+        """Keep nothing for dead clients, or else for the oldest.
 
         A client that lives passes its segment again when it next connects after a second, and a
         connection in use keeps its memory mapped.
         """
-        dead = [key for key in self._segments if not _lives(key[0][0])]
-        for key in dead or [next(iter(self._segments))]:
-            del self._segments[key]
+        dead = [client for client in self._kept if not _lives(client[0])]
+        for client in dead or [next(iter(self._kept))]:
+            del self._kept[client]
 
     def clear(self) -> None:
         """Unmap all that no connection uses."""
+        self._kept.clear()
         self._segments.clear()
 
 
