@@ -19,7 +19,13 @@ _found = re.search(r'"([^"]+)"', _version)
 assert _found is not None
 release = version = _found[1]
 
-extensions = ["myst_parser", "wsdirect_docs", "bench_docs"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "wsdirect_docs",
+    "bench_docs",
+]
 if shutil.which("dot"):
     extensions.append("sphinx.ext.graphviz")
     graphviz_output_format = "svg"
@@ -30,6 +36,8 @@ exclude_patterns = ["_build", "_ext", "diagrams"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
+napoleon_custom_sections = [("Errors", "Raises")]
+autodoc_typehints = "none"  # signatures that are read, not parsed
 
 html_theme = "furo"
 html_title = "wsdirect"

@@ -74,7 +74,7 @@ class Lease:
 
     @property
     def data(self) -> memoryview:
-        """The bytes: a read-only view, released when the lease ends; empty at the end of file.
+        """A read-only view of the bytes, released when the lease ends; empty at the end of file.
 
         ValueError: the lease has ended.
         """
@@ -162,7 +162,7 @@ class Region:
 
     @property
     def data(self) -> memoryview:
-        """The bytes to fill: a writable view, released when the region ends.
+        """A writable view of the bytes to fill, released when the region ends.
 
         ValueError: it has been sent, or given up.
         """
