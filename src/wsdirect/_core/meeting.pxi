@@ -214,7 +214,7 @@ cdef extern from *:
     void wsdpy_row_end(uint32_t *sequence)
 
 
-cdef list pages = []  # for good: another thread may be counting into one
+cdef list pages = []  # that streams count into; for good: another thread may be doing so just now
 
 
 cdef class Rows:
@@ -223,6 +223,7 @@ cdef class Rows:
     cdef Py_buffer _view
     cdef unsigned char *_first
     cdef Py_ssize_t _count
+    cdef bint _kept
 
     ROW = 256
     TRAFFIC_AT = 128
@@ -235,13 +236,19 @@ cdef class Rows:
             raise ValueError("there is no room for so many rows")
         self._first = <unsigned char *>self._view.buf + first
         self._count = count
-        pages.append(self)
+        self._kept = False
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self._view)
 
     def write(self, Py_ssize_t index, bytes body not None, int fd, unsigned short local_port,
               unsigned short peer_port, Stream stream not None):
         """Fill a row from a body, but for what differs from row to row; the stream counts there."""
         if index < 0 or index >= self._count or len(body) != 92:
             raise ValueError("this is no row")
+        if not self._kept:
+            self._kept = True
+            pages.append(self)
         cdef unsigned char *row = self._first + index * 256
         cdef unsigned char *at = row + 4
         cdef wsd_traffic *traffic = <wsd_traffic *>(row + 128)
