@@ -73,10 +73,15 @@ static void end(wsd_hot *h)
     h->watches = false;
 }
 
-static void cool(wsd_hot *h)
+/* False: it has data that no token tells of, so it has to be looked at still. */
+static bool cool(wsd_hot *h)
 {
-    wsd_stream_unhush(h->stream);
+    wsd_stream *s = h->stream;
+    wsd_stream_unhush(s);
+    if ((LOAD(h->want) & EPOLLIN) && !LOAD(s->closed) && LOAD(s->unannounced) && wsd_stream_readable(s))
+        return false;
     end(h);
+    return true;
 }
 
 void wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want, bool watches)
@@ -90,10 +95,11 @@ void wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want, bool w
         wsd_poller_cool(p, fd);
     if (p->inside || !wsd_poller_may_look(s))
         return;
-    if (p->count == WSD_HOT_MAX) {
-        cool(&p->hot[p->hand++ % WSD_HOT_MAX]);
-        remove_gone(p);
-    }
+    for (uint32_t i = 0; i < WSD_HOT_MAX && p->count == WSD_HOT_MAX; i++)
+        if (cool(&p->hot[p->hand++ % WSD_HOT_MAX]))
+            remove_gone(p);
+    if (p->count == WSD_HOT_MAX)
+        return; /* all of them have something to be read first */
     h = &p->hot[p->count];
     wsd_stream_hold(s);
     h->stream = s;
@@ -110,7 +116,8 @@ void wsd_poller_cool(wsd_poller *p, int fd)
 {
     wsd_hot *h = find(p, fd);
     if (h) {
-        cool(h);
+        wsd_stream_unhush(h->stream);
+        end(h);
         remove_gone(p);
     }
 }
@@ -120,6 +127,16 @@ void wsd_poller_cool_all(wsd_poller *p)
     for (uint32_t i = 0; i < p->count; i++)
         if (LOAD(p->hot[i].want) != 0)
             cool(&p->hot[i]);
+    remove_gone(p);
+}
+
+void wsd_poller_end(wsd_poller *p)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (LOAD(p->hot[i].want) != 0) {
+            wsd_stream_unhush(p->hot[i].stream);
+            end(&p->hot[i]);
+        }
     remove_gone(p);
 }
 
@@ -144,15 +161,15 @@ bool wsd_poller_look(wsd_poller *p)
     for (uint32_t i = 0; i < p->count; i++) {
         wsd_hot *h = &p->hot[i];
         if (WSD_UNLIKELY(!wsd_poller_may_look(h->stream))) {
-            if (LOAD(h->want) != 0)
-                cool(h);
+            if (LOAD(h->want) != 0 && !cool(h))
+                any = true;
             odd = true;
         } else if (wsd_poller_ready(h)) {
             h->turn = p->turn;
             any = true;
         } else if (WSD_UNLIKELY(sweep) && p->turn - h->turn > TURNS) {
             if (LOAD(h->want) & EPOLLIN) {
-                cool(h);
+                any |= !cool(h); /* something has come just now */
                 odd = true;
             }
         }

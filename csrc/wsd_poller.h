@@ -44,7 +44,10 @@ bool wsd_poller_may_look(const wsd_stream *s);
 void wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want, bool watches);
 /* Leave it to the kernel. */
 void wsd_poller_cool(wsd_poller *p, int fd);
+/* All but those with data that no token tells of. */
 void wsd_poller_cool_all(wsd_poller *p);
+/* The epoll is closed. */
+void wsd_poller_end(wsd_poller *p);
 /* Before a sleep.  False: a ring has something, or something happened meanwhile: look again. */
 bool wsd_poller_rest(wsd_poller *p);
 

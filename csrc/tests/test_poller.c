@@ -182,11 +182,43 @@ static void not_more_than_so_many(void)
         told += (polled(c[i].bell[1]) & POLLIN) != 0;
     }
     CHECK_IS(told, MANY - WSD_HOT_MAX);
-    wsd_poller_cool_all(&poller);
+    wsd_poller_end(&poller);
     for (int i = 0; i < MANY; i++) {
         CHECK_IS(recv_now(c[i].b, buffer, 9), 1);
         drop(&c[i]);
     }
+}
+
+/* No descriptor tells of what came in silence: whoever makes room for another one, or rests, keeps it. */
+static void what_came_in_silence_is_not_let_go(void)
+{
+    enum { MANY = WSD_HOT_MAX + 1 };
+    static connection c[MANY];
+    wsd_poller poller;
+    wsd_poller_init(&poller);
+    for (int i = 0; i < MANY; i++)
+        c[i] = connection_with(WSD_RING_MIN);
+    for (int i = 0; i < MANY - 1; i++)
+        wsd_poller_heat(&poller, c[i].b, c[i].bell[1], EPOLLIN, true);
+    wsd_poller_enter(&poller);
+    wsd_poller_leave(&poller);
+    for (int i = 0; i < MANY - 1; i++) {
+        CHECK_IS(send_now(c[i].a, buffer, 1), 1);
+        CHECK(!(polled(c[i].bell[1]) & POLLIN));
+    }
+    wsd_poller_heat(&poller, c[MANY - 1].b, c[MANY - 1].bell[1], EPOLLIN, true);
+    wsd_poller_cool_all(&poller);
+    CHECK_IS(poller.count, WSD_HOT_MAX);
+    CHECK(!wsd_poller_rest(&poller));
+    for (int i = 0; i < MANY - 1; i++) {
+        CHECK_IS(poller.hot[i].fd, c[i].bell[1]);
+        CHECK_IS(wsd_poller_ready(&poller.hot[i]), EPOLLIN);
+        CHECK_IS(recv_now(c[i].b, buffer, 9), 1);
+    }
+    CHECK(wsd_poller_rest(&poller));
+    CHECK_IS(poller.count, 0);
+    for (int i = 0; i < MANY; i++)
+        drop(&c[i]);
 }
 
 /* A producer at full speed, and a poller that looks, spins, rests and sleeps: nothing is lost. */
@@ -239,6 +271,7 @@ int main(void)
     RUN(another_thread_may_change_what_one_spins_on);
     RUN(room_is_seen_too);
     RUN(not_more_than_so_many);
+    RUN(what_came_in_silence_is_not_let_go);
     RUN(nothing_is_lost_between_ring_and_kernel);
     return 0;
 }

@@ -492,6 +492,9 @@ def epoll_shown(epoll: int) -> None:
 def epoll_heat(epoll: int, fd: int, stream: Stream) -> None:
     """There were data at a connection that is none of the table's: its ring is looked at, too."""
 
+def epoll_cool(epoll: int, fd: int) -> None:
+    """Look at this one's ring no more."""
+
 def epoll_poll(epoll: int, timeout: float | None, most: int) -> list[tuple[int, int]]:
     """For an event loop: wait in an epoll, and at the rings of its connections that are hot.
 

@@ -1289,6 +1289,11 @@ def epoll_heat(int epoll, int fd, Stream stream not None):
         raise MemoryError()
 
 
+def epoll_cool(int epoll, int fd):
+    """Look at this one's ring no more."""
+    wsdpy_epoll_wants(epoll, fd, 0)
+
+
 def epoll_poll(int epoll, timeout, int most):
     """For an event loop: wait in an epoll, and at the rings of its connections that are hot.
 

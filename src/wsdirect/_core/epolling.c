@@ -97,7 +97,7 @@ void wsdpy_epoll_forget(int epoll)
     wsd_poller *p = poller_of(epoll);
     if (!p)
         return;
-    wsd_poller_cool_all(p);
+    wsd_poller_end(p);
     record *r = records[epoll];
     records[epoll] = NULL;
     if (p->inside)

@@ -191,6 +191,8 @@ class Proactor(selectors.EpollSelector):
                 continue
             owner = engine.reading(fd)
             if owner is None or event != select.EPOLLIN:
+                if fd not in engine._owners:
+                    native.epoll_cool(self._number, fd)  # nobody reads there any more, or for now
                 others.append(item)
                 continue
             stream = getattr(owner.endpoint, "stream", None)
