@@ -58,19 +58,10 @@ static void remove_gone(wsd_poller *p)
             to->stream = p->hot[i].stream;
             to->fd = p->hot[i].fd;
             to->turn = p->hot[i].turn;
-            to->watches = p->hot[i].watches;
             STORE(to->want, LOAD(p->hot[i].want));
         }
     }
     STORE(p->count, kept);
-}
-
-static void end(wsd_hot *h)
-{
-    STORE(h->want, 0);
-    if (h->watches)
-        wsd_stream_watch(h->stream, false);
-    h->watches = false;
 }
 
 /* False: it has data that no token tells of, so it has to be looked at still. */
@@ -80,36 +71,34 @@ static bool cool(wsd_hot *h)
     wsd_stream_unhush(s);
     if ((LOAD(h->want) & EPOLLIN) && !LOAD(s->closed) && LOAD(s->unannounced) && wsd_stream_readable(s))
         return false;
-    end(h);
+    STORE(h->want, 0);
     return true;
 }
 
-void wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want, bool watches)
+bool wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want)
 {
     wsd_hot *h = find(p, fd);
     if (h && h->stream == s) {
         STORE(h->want, want);
-        return;
+        return true;
     }
     if (h)
         wsd_poller_cool(p, fd);
     if (p->inside || !wsd_poller_may_look(s))
-        return;
+        return false;
     for (uint32_t i = 0; i < WSD_HOT_MAX && p->count == WSD_HOT_MAX; i++)
         if (cool(&p->hot[p->hand++ % WSD_HOT_MAX]))
             remove_gone(p);
     if (p->count == WSD_HOT_MAX)
-        return; /* all of them have something to be read first */
+        return false; /* all of them have something to be read first */
     h = &p->hot[p->count];
     wsd_stream_hold(s);
     h->stream = s;
     h->fd = fd;
     h->turn = p->turn;
-    h->watches = watches;
-    if (watches)
-        wsd_stream_watch(s, true);
     STORE(h->want, want);
     STORE(p->count, p->count + 1);
+    return true;
 }
 
 void wsd_poller_cool(wsd_poller *p, int fd)
@@ -117,7 +106,7 @@ void wsd_poller_cool(wsd_poller *p, int fd)
     wsd_hot *h = find(p, fd);
     if (h) {
         wsd_stream_unhush(h->stream);
-        end(h);
+        STORE(h->want, 0);
         remove_gone(p);
     }
 }
@@ -135,7 +124,7 @@ void wsd_poller_end(wsd_poller *p)
     for (uint32_t i = 0; i < p->count; i++)
         if (LOAD(p->hot[i].want) != 0) {
             wsd_stream_unhush(p->hot[i].stream);
-            end(&p->hot[i]);
+            STORE(p->hot[i].want, 0);
         }
     remove_gone(p);
 }
@@ -150,7 +139,7 @@ bool wsd_poller_rest(wsd_poller *p)
     if (wsd_poller_look(p))
         return false;
     for (uint32_t i = 0; i < p->count; i++)
-        end(&p->hot[i]);
+        STORE(p->hot[i].want, 0);
     remove_gone(p);
     return true;
 }

@@ -22,7 +22,6 @@ typedef struct {
     int fd;             /* as it is registered */
     _Atomic uint32_t want; /* EPOLLIN, EPOLLOUT; 0: gone, see above */
     uint32_t turn;         /* when it last had something */
-    bool watches;          /* no registration counts among the stream's watchers, so this does */
 } wsd_hot;
 
 typedef struct {
@@ -39,9 +38,10 @@ typedef struct {
 void wsd_poller_init(wsd_poller *p);
 /* Whether this connection's ring tells all that its descriptor would. */
 bool wsd_poller_may_look(const wsd_stream *s);
-/* News of a connection: look at its ring from now on, for these of EPOLLIN and EPOLLOUT.
- * `watches`: count among the stream's watchers as long as it is hot. */
-void wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want, bool watches);
+/* News of a connection: look at its ring from now on, for these of EPOLLIN and EPOLLOUT.  The caller
+ * watches the stream (wsd_stream_watch) for as long as it is registered, hot or not.
+ * False: not now; the kernel tells of what comes, not of what came in silence. */
+bool wsd_poller_heat(wsd_poller *p, wsd_stream *s, int fd, uint32_t want);
 /* Leave it to the kernel. */
 void wsd_poller_cool(wsd_poller *p, int fd);
 /* All but those with data that no token tells of. */

@@ -30,7 +30,7 @@ static scene set(void)
     wish.data.fd = s.pipe[0];
     CHECK_IS(epoll_ctl(s.epoll, EPOLL_CTL_ADD, s.pipe[0], &wish), 0);
     wsd_stream_watch(s.c.b, true);
-    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN, false);
+    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN);
     return s;
 }
 
@@ -97,7 +97,7 @@ static void what_the_kernel_tells_better_is_left_to_it(void)
     CHECK(!wsd_poller_look(&s.poller));
     CHECK_IS(s.poller.count, 0);
     CHECK(polled(s.c.bell[1]) & POLLIN);
-    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN, false);
+    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN);
     CHECK_IS(s.poller.count, 0);
     strike(&s);
 }
@@ -140,7 +140,7 @@ static void another_thread_may_change_what_one_spins_on(void)
     wsd_poller_enter(&s.poller);
     wsd_poller_cool(&s.poller, s.c.bell[1]); /* gone, but for the one inside */
     CHECK_IS(s.poller.count, 1);
-    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN, false); /* not while one is inside */
+    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN); /* not while one is inside */
     CHECK_IS(send_now(s.c.a, buffer, 5), 5);
     CHECK_IS(polled(s.c.bell[1]), POLLIN | POLLOUT);
     CHECK(!wsd_poller_look(&s.poller));
@@ -153,7 +153,7 @@ static void room_is_seen_too(void)
 {
     scene s = set();
     CHECK_IS(send_now(s.c.b, buffer, sizeof buffer), WSD_RING_MIN);
-    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN | EPOLLOUT, false);
+    wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN | EPOLLOUT);
     CHECK(!wsd_poller_look(&s.poller));
     CHECK_IS(recv_now(s.c.a, buffer, sizeof buffer), WSD_RING_MIN);
     CHECK(wsd_poller_look(&s.poller));
@@ -171,7 +171,7 @@ static void not_more_than_so_many(void)
     for (int i = 0; i < MANY; i++) {
         c[i] = connection_with(WSD_RING_MIN);
         wsd_stream_watch(c[i].b, true);
-        wsd_poller_heat(&poller, c[i].b, c[i].bell[1], EPOLLIN, false);
+        wsd_poller_heat(&poller, c[i].b, c[i].bell[1], EPOLLIN);
         wsd_poller_enter(&poller);
         wsd_poller_leave(&poller);
     }
@@ -196,17 +196,19 @@ static void what_came_in_silence_is_not_let_go(void)
     static connection c[MANY];
     wsd_poller poller;
     wsd_poller_init(&poller);
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < MANY; i++) {
         c[i] = connection_with(WSD_RING_MIN);
+        wsd_stream_watch(c[i].b, true);
+    }
     for (int i = 0; i < MANY - 1; i++)
-        wsd_poller_heat(&poller, c[i].b, c[i].bell[1], EPOLLIN, true);
+        wsd_poller_heat(&poller, c[i].b, c[i].bell[1], EPOLLIN);
     wsd_poller_enter(&poller);
     wsd_poller_leave(&poller);
     for (int i = 0; i < MANY - 1; i++) {
         CHECK_IS(send_now(c[i].a, buffer, 1), 1);
         CHECK(!(polled(c[i].bell[1]) & POLLIN));
     }
-    wsd_poller_heat(&poller, c[MANY - 1].b, c[MANY - 1].bell[1], EPOLLIN, true);
+    CHECK(!wsd_poller_heat(&poller, c[MANY - 1].b, c[MANY - 1].bell[1], EPOLLIN));
     wsd_poller_cool_all(&poller);
     CHECK_IS(poller.count, WSD_HOT_MAX);
     CHECK(!wsd_poller_rest(&poller));
@@ -250,7 +252,7 @@ static void nothing_is_lost_between_ring_and_kernel(void)
             wsd_poller_leave(&s.poller);
             if (found == 0 && wsd_poller_rest(&s.poller))
                 CHECK(epoll_wait(s.epoll, events, 4, 10000) == 1);
-            wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN, false);
+            wsd_poller_heat(&s.poller, s.c.b, s.c.bell[1], EPOLLIN);
         }
         struct iovec few = {buffer, 3};
         int64_t n = wsd_stream_recv(s.c.b, &few, 1, WSD_NOWAIT); /* which leaves it silent if it may */

@@ -1,18 +1,20 @@
 """What test_peers starts: an echo server or its client, on the loop and under the front asked for.
 
-program.py LOOP serve|ask [PORT] [SIZE]; LOOP is `san`, `standard` or `blocking`.
+program.py LOOP serve|ask|busy [PORT] [SIZE]; LOOP is `san`, `standard` or `blocking`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import sys
 
 import wsdirect
 
 HOST = "127.0.0.1"
+CONNECTIONS = 100  # more than a poller looks at
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,6 +53,31 @@ async def ask(port: int, size: int) -> None:
     print("switched" if mine else "plain", theirs.decode().strip(" .\n"), len(answer))
 
 
+async def one_of_many(port: int, turns: int, dice: random.Random) -> int:
+    """Requests and answers whose sizes make readers pause all the time; bytes."""
+    reader, writer = await asyncio.open_connection(HOST, port, limit=1024)
+    await reader.readline()
+    total = 0
+    for _ in range(turns):
+        data = os.urandom(64) * dice.choice((1, 1, 40, 1000, 16000))
+        writer.write(data)
+        assert await reader.readexactly(len(data)) == data
+        total += len(data)
+        if dice.random() < 0.2:
+            writer.transport.pause_reading()
+            await asyncio.sleep(0)
+            writer.transport.resume_reading()
+    writer.close()
+    await writer.wait_closed()
+    return total
+
+
+async def busy(port: int, turns: int) -> None:
+    dice = random.Random(turns)
+    work = (one_of_many(port, turns, dice) for _ in range(CONNECTIONS))
+    print(sum(await asyncio.gather(*work)))
+
+
 def ask_blocking(port: int, size: int) -> None:
     with socket.create_connection((HOST, port)) as sock, sock.makefile("rwb") as file:
         mine = wsdirect.is_switched(sock)
@@ -69,7 +96,8 @@ def main(loop: str, what: str, port: str = "0", size: str = "0") -> None:
         return
     factory = wsdirect.SanEventLoop if loop == "san" else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve() if what == "serve" else ask(int(port), int(size)))
+        todo = {"ask": ask, "busy": busy}
+        runner.run(serve() if what == "serve" else todo[what](int(port), int(size)))
 
 
 if __name__ == "__main__":

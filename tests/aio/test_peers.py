@@ -37,9 +37,9 @@ def server(peer: str, **environment: str) -> Iterator[int]:
             child.wait(PATIENCE)
 
 
-def ask(peer: str, port: int, **environment: str) -> str:
+def ask(peer: str, port: int, what: str = "ask", size: int = SIZE, **environment: str) -> str:
     done = subprocess.run(
-        command(peer, "ask", str(port), str(SIZE)),
+        command(peer, what, str(port), str(size)),
         capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -70,6 +70,13 @@ def test_connections_that_are_sessions(ours: str) -> None:
     """A SAN without byte streams of its own: connecting waits for the peer, in a thread."""
     with server("san", WSDIRECT_SESSION="always") as port:
         assert ask(ours, port, WSDIRECT_SESSION="always") == f"switched switched {SIZE}"
+
+
+@pytest.mark.parametrize("ours", ["san", "run standard"])
+def test_readers_that_pause_hear_of_what_came_meanwhile(ours: str) -> None:
+    """Bytes that came in silence, while their ring was looked at, are told when reading resumes."""
+    with server("san") as port:
+        assert int(ask(ours, port, "busy", 40)) > 1 << 20
 
 
 def test_switching_can_be_turned_off_by_a_setting() -> None:

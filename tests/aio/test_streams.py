@@ -15,6 +15,7 @@ import trustme
 
 import wsdirect
 from tests.aio.conftest import Run, address_of, run_on
+from wsdirect.aio.proactor import Proactor
 
 HOSTS = ["127.0.0.1", "::1"]
 LARGE = 24 * 1024 * 1024
@@ -135,6 +136,33 @@ def test_a_reader_that_pauses_stops_the_writer(run: Run) -> None:
             await asyncio.wait_for(asyncio.gather(writer.drain(), theirs.readexactly(1 << 20)), 30)
             writer.transport.abort()
             back.transport.abort()
+
+    run(main())
+
+
+def test_a_loop_whose_readers_pause_sleeps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are data, and their ring was looked at when they came; but nobody wants them now."""
+    turns = 0
+    plain = Proactor.select
+
+    def select(self: Proactor, timeout: float | None = None) -> Any:
+        nonlocal turns
+        turns += 1
+        return plain(self, timeout)
+
+    async def main() -> None:
+        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*address_of(server), limit=1024)
+            for _ in range(10):
+                writer.write(bytes(100))
+                await reader.readexactly(100)
+            writer.write(bytes(100000))  # the answer is more than the reader takes
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(Proactor, "select", select)
+            await asyncio.sleep(0.3)
+            assert turns < 20
+            assert len(await reader.readexactly(100000)) == 100000
+            await finish(writer)
 
     run(main())
 

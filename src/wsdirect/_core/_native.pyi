@@ -489,8 +489,14 @@ def epoll_wants(epoll: int, fd: int, want: int) -> None:
 def epoll_shown(epoll: int) -> None:
     """Others may poll this epoll, and know only what the kernel says of it."""
 
-def epoll_heat(epoll: int, fd: int, stream: Stream) -> None:
-    """There were data at a connection that is none of the table's: its ring is looked at, too."""
+def epoll_heat(epoll: int, fd: int, stream: Stream) -> bool:
+    """There are data at a connection that is none of the table's: its ring is looked at, too.
+
+    The caller watches the stream (`Stream.watch`) for as long as the descriptor is registered.
+
+    Returns:
+        False: not now.  What has come in silence is told by nobody; ask again.
+    """
 
 def epoll_cool(epoll: int, fd: int) -> None:
     """Look at this one's ring no more."""

@@ -1284,9 +1284,14 @@ def epoll_shown(int epoll):
 
 
 def epoll_heat(int epoll, int fd, Stream stream not None):
-    """There were data at a connection that is none of the table's: its ring is looked at, too."""
-    if wsdpy_epoll_heat(epoll, fd, stream._stream) < 0:
+    """There are data at a connection that is none of the table's: its ring is looked at, too.
+
+    False: not now; see epolling.h.
+    """
+    cdef int looked = wsdpy_epoll_heat(epoll, fd, stream._stream)
+    if looked < 0:
         raise MemoryError()
+    return looked != 0
 
 
 def epoll_cool(int epoll, int fd):

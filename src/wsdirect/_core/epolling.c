@@ -78,7 +78,7 @@ int wsdpy_epoll_wants(int epoll, int fd, uint32_t want)
     wsd_poller_cool(p, fd); /* as it was registered before; or another stream under this number */
     /* Room is waited for when a ring is full, and data that are here already may have rung nobody. */
     if ((want & EPOLLOUT) || wsd_stream_available(stream) != 0)
-        wsd_poller_heat(p, stream, fd, want, false);
+        wsd_poller_heat(p, stream, fd, want);
     return 0;
 }
 
@@ -151,7 +151,7 @@ static void told_of(int epoll, const struct epoll_event *events, int count)
         if (!p && !(p = make_poller(epoll)))
             return;
         uint32_t room = events[i].events & EPOLLOUT; /* it is registered for that, too */
-        wsd_poller_heat(p, stream, fd, EPOLLIN | room, false);
+        wsd_poller_heat(p, stream, fd, EPOLLIN | room);
     }
 }
 
@@ -168,8 +168,7 @@ int wsdpy_epoll_heat(int epoll, int fd, wsd_stream *stream)
         return -1;
     if (p->count == 0)
         learn(p, stream); /* it may be what the kernel woke us for */
-    wsd_poller_heat(p, stream, fd, EPOLLIN, true);
-    return 0;
+    return wsd_poller_heat(p, stream, fd, EPOLLIN);
 }
 
 /* What the rings have to say beside the kernel. */

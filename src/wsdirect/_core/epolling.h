@@ -26,7 +26,8 @@ bool wsdpy_epoll_sees_all(int epoll, uint32_t unannounced);
  * some microseconds; negative: anybody.  For the caller to keep; NULL: there are no rings to look at. */
 int8_t *wsdpy_epoll_asker(int epoll);
 
-/* There were data at a connection that is not in the fd table; -1: no memory. */
+/* There are data at a connection that is not in the fd table: its ring is looked at from now on.
+ * 0: not now (see wsd_poller_heat); -1: no memory. */
 int wsdpy_epoll_heat(int epoll, int fd, wsd_stream *stream);
 
 /* As epoll_wait: the count, or -1 with an exception; signals are handled and waiting goes on.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Operation", "OperationFuture", "Proactor"]
 
 VERSION = 0x0202  # of Windows Sockets
+IN = select.EPOLLIN
 MOST = 1024  # descriptors told at a time
 PIECE = 262144  # bytes of a file that are read at a time
 
@@ -113,6 +114,56 @@ class _Upcalls(UpcallTable):
             self._ring()
 
 
+class _Engine(DrivenEngine):
+    """Knows the streams that are read all the time, at whose rings the epoll's poller looks."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.streams: dict[int, Any] = {}  # by descriptor; watched
+        self.unheard: set[int] = set()  # may hold data that no descriptor tells of
+
+    def _register(self, sock: Any, fd: int, mask: int) -> None:
+        super()._register(sock, fd, mask)
+        stream = getattr(sock.endpoint, "stream", None) if sock.reader and mask & IN else None
+        if self.streams.get(fd) is not stream:
+            self._unwatch(fd)
+            if stream is not None:
+                self.streams[fd] = stream
+                stream.watch(True)
+        if stream is not None:
+            self.listen(fd)
+
+    def _forget(self, fd: int) -> None:
+        super()._forget(fd)
+        self._unwatch(fd)
+
+    def _unwatch(self, fd: int) -> None:
+        stream = self.streams.pop(fd, None)
+        self.unheard.discard(fd)
+        if stream is not None:
+            if self._epoll is not None:
+                native.epoll_cool(self._epoll.fileno(), fd)  # type: ignore[union-attr]
+            stream.watch(False)
+
+    def listen(self, fd: int) -> None:
+        """Look at the ring, if it holds data: they may have come while nobody was rung for."""
+        stream = self.streams[fd]
+        assert self._epoll is not None
+        assert native is not None
+        if not stream.available() or native.epoll_heat(self._epoll.fileno(), fd, stream):
+            self.unheard.discard(fd)
+        else:
+            self.unheard.add(fd)
+
+    def stop(self) -> None:
+        """As in the base."""
+        for fd in list(self.streams):
+            self._unwatch(fd)
+        super().stop()
+
+    abandon = stop
+
+
 class _Provider(AdoptingProvider):
     """The loop's own sockets."""
 
@@ -122,7 +173,7 @@ class _Provider(AdoptingProvider):
         super().__init__()
 
     def _new_engine(self) -> Engine:
-        return DrivenEngine(self._advance, self._epoll, self._ring)
+        return _Engine(self._advance, self._epoll, self._ring)
 
 
 class Proactor(selectors.EpollSelector):
@@ -165,19 +216,23 @@ class Proactor(selectors.EpollSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for a descriptor that is registered, or for the end of an operation."""
         engine = self.provider._engine
-        assert isinstance(engine, DrivenEngine)
+        assert isinstance(engine, _Engine)
         assert native is not None
         ended = self._ended
+        if engine.unheard:
+            for fd in list(engine.unheard):
+                engine.listen(fd)
         due = engine.timeout() if engine._due else None
         if due is not None and (timeout is None or due < timeout):
             timeout = due
-        if ended:
+        if ended or engine.unheard:
             timeout = 0
         elif timeout:
             timeout = math.ceil(timeout * 1e3) * 1e-3  # epoll counts milliseconds
         # as few frames as possible from here on: this is what a message costs
         found = native.epoll_poll(self._number, timeout, MOST)
         keys = self._fd_to_key  # type: ignore[attr-defined]
+        streams = engine.streams
         ready: list[tuple[selectors.SelectorKey, int]] = []
         others = []
         for item in found:
@@ -191,11 +246,9 @@ class Proactor(selectors.EpollSelector):
                 continue
             owner = engine.reading(fd)
             if owner is None or event != select.EPOLLIN:
-                if fd not in engine._owners:
-                    native.epoll_cool(self._number, fd)  # nobody reads there any more, or for now
                 others.append(item)
                 continue
-            stream = getattr(owner.endpoint, "stream", None)
+            stream = streams.get(fd)
             if stream is not None:
                 native.epoll_heat(self._number, fd, stream)
             owner.reader()  # type: ignore[misc]
