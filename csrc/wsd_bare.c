@@ -35,7 +35,7 @@ static int fd_of(const wsd_stream *s)
 static uint64_t head_of(const wsd_direction *d)
 {
     /* acquire: the bytes below head are written */
-    return atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+    return atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
 }
 
 static short poll_now(int fd, short events)

@@ -110,11 +110,12 @@ void wsd_bell_published(wsd_stream *s, uint64_t head)
         atomic_compare_exchange_strong_explicit(&d->rx, &armed, WSD_RUNG, memory_order_acq_rel,
                                                 memory_order_relaxed)) {
         atomic_store_explicit(&d->rx_stamp, wsd_now(), memory_order_relaxed);
+        /* release: whoever sees this sees rx, and waits for the token when it eats it */
+        atomic_store_explicit(&d->head, head | WSD_RINGING, memory_order_release);
         WSD_COUNT(rings);
         send_tokens(s, 1, 0);
     }
-    /* release: the token is on its way before the consumer may rest */
-    atomic_store_explicit(&d->head, head, memory_order_release);
+    atomic_store_explicit(&d->head, head, memory_order_release); /* as before, or there is no token */
 }
 
 void wsd_bell_insist(wsd_stream *s, uint64_t head)
@@ -166,6 +167,7 @@ bool wsd_bell_full(wsd_stream *s, uint64_t head)
         room = fits && atomic_compare_exchange_strong_explicit(
                                           &d->tx, &one, 0, memory_order_acq_rel, memory_order_relaxed);
         if (!room) {
+            atomic_store_explicit(&d->head, head | WSD_RINGING, memory_order_release); /* with tx: as above */
             WSD_COUNT(full_marks);
             send_tokens(s, 2, 0); /* always two: one alone would leave this socket writable */
         }
@@ -210,7 +212,7 @@ void wsd_bell_urgent_hush(wsd_stream *s)
 
 static uint64_t used_of(const wsd_direction *d, uint64_t tail)
 {
-    return (atomic_load_explicit(&d->head, memory_order_relaxed) & ~WSD_PENDING) - tail;
+    return (atomic_load_explicit(&d->head, memory_order_relaxed) & WSD_HEAD) - tail;
 }
 
 void wsd_bell_consumed(wsd_stream *s, uint64_t tail)
@@ -238,7 +240,8 @@ static bool ring_is_empty(const wsd_stream *s)
     return !wsd_has_data(s->in);
 }
 
-/* The producer is between publishing and ringing: a step or two, unless it lost its CPU. */
+/* The producer is making up its mind whether to ring: a step or two, unless it lost its CPU.  It often
+ * loses it to the consumer that it wakes; but then it was RINGING. */
 static void wait_for_pending(const wsd_stream *s)
 {
     for (int i = 0; i < PENDING_PAUSES + PENDING_YIELDS + PENDING_NAPS; i++) {
@@ -346,7 +349,7 @@ void wsd_bell_check(wsd_stream *s)
     /* A token changes a state word before it is sent.  One that is here while the words promise none
      * was left by a producer that died between its steps: it would make the socket readable for ever. */
     uint64_t head = atomic_load_explicit(&s->in->head, memory_order_acquire);
-    if (!(head & WSD_PENDING) && ring_is_empty(s) &&
+    if (!(head & ~WSD_HEAD) && ring_is_empty(s) &&
         atomic_load_explicit(&s->in->rx, memory_order_acquire) == WSD_ARMED &&
         atomic_load_explicit(&s->in->tx, memory_order_acquire) == 0 &&
         atomic_load_explicit(&s->in->urgent_token, memory_order_acquire) == 0) {
@@ -380,12 +383,12 @@ void wsd_bell_ended(wsd_stream *s)
 
 void wsd_bell_repair_producer(wsd_stream *s)
 {
-    uint64_t word = atomic_load_explicit(&s->out->head, memory_order_relaxed), head = word & ~WSD_PENDING;
+    uint64_t word = atomic_load_explicit(&s->out->head, memory_order_relaxed), head = word & WSD_HEAD;
     if (wsd_bare_writes(s)) {
         atomic_store_explicit(&s->out->head, head, memory_order_release);
         return;
     }
-    if (word & WSD_PENDING) {
+    if (word & ~WSD_HEAD) {
         /* It died about to send tokens, and nobody knows how many it sent.  Too many are removed when
          * the consumer finds nothing to read; one too few would be a wake that is lost. */
         uint32_t debt = atomic_load_explicit(&s->out->debt, memory_order_relaxed);

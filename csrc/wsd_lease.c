@@ -19,7 +19,7 @@
 static uint64_t head_of(const wsd_direction *d)
 {
     /* acquire: the bytes below head are written; pairs with the release of the producer's store */
-    return atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+    return atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
 }
 
 /* ---- whose turn it is ------------------------------------------------------------------------ */
@@ -188,7 +188,7 @@ void wsd_lease_end(wsd_stream *s, const wsd_lease *lease, size_t n, int flags)
 static uint64_t room_of(const wsd_stream *s)
 {
     /* acquire: the consumer's copy is finished; pairs with the release of its tail */
-    uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) - atomic_load_explicit(&s->out->tail, memory_order_acquire);
+    uint64_t used = (LOAD(s->out->head) & WSD_HEAD) - atomic_load_explicit(&s->out->tail, memory_order_acquire);
     uint64_t window = wsd_window(s);
     return used < window ? window - used : 0;
 }
@@ -208,7 +208,7 @@ int wsd_lease_reserve(wsd_stream *s, size_t size, wsd_lease *out)
     STORE(s->attached, true);
     if (wsd_stream_lock_out(s) < 0)
         return LOAD(s->closed) ? -EBADF : -WSD_ECOPY;
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     int rc = 0;
     if (LOAD(s->out->reserved) && wsd_lease_forbids(s, false, 0))
         rc = -WSD_ELEASED;
@@ -259,7 +259,7 @@ int wsd_lease_sleep_room(wsd_stream *s, size_t size, uint64_t deadline)
     wanted what = {s, size};
     if (wsd_stream_lock_out(s) < 0)
         return 1;
-    bool room = has_room(&what) || wsd_bell_full(s, LOAD(s->out->head) & ~WSD_PENDING);
+    bool room = has_room(&what) || wsd_bell_full(s, LOAD(s->out->head) & WSD_HEAD);
     wsd_lock_drop(&s->out->producer_lock);
     wsd_stream_answer(s);
     if (room)
@@ -282,7 +282,7 @@ int wsd_lease_commit(wsd_stream *s, const wsd_lease *lease, size_t n, int flags)
         wsd_lease_cancel(s, lease);
         return -WSD_ECOPY;
     }
-    uint64_t head = LOAD(d->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(d->head) & WSD_HEAD;
     uint32_t mine = wsd_lease_process();
     bool ours = LOAD(d->reserved) == mine && head == lease->start;
     bool sent = ours && n <= lease->length && !wsd_bare_writes(s) && !LOAD(d->fin);
@@ -307,7 +307,7 @@ int wsd_lease_commit(wsd_stream *s, const wsd_lease *lease, size_t n, int flags)
 void wsd_lease_cancel(wsd_stream *s, const wsd_lease *lease)
 {
     uint32_t mine = wsd_lease_process();
-    if ((LOAD(s->out->head) & ~WSD_PENDING) == lease->start)
+    if ((LOAD(s->out->head) & WSD_HEAD) == lease->start)
         atomic_compare_exchange_strong_explicit(&s->out->reserved, &mine, 0, memory_order_relaxed,
                                                 memory_order_relaxed);
 }

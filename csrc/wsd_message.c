@@ -39,7 +39,7 @@ static int send_frame(wsd_stream *s, const struct iovec *iov, int count, unsigne
     if (wsd_stream_lock_out(s) < 0)
         return -ECONNABORTED;
     int rc = 0;
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     /* acquire: pairs with the release of the consumer's tail */
     uint64_t used = head - atomic_load_explicit(&s->out->tail, memory_order_acquire);
     if (used > s->size) {
@@ -90,7 +90,7 @@ uint32_t wsd_message_controls(const wsd_stream *s)
 static int64_t first_frame(wsd_stream *s, uint64_t tail, unsigned *kind)
 {
     /* acquire: pairs with the release in send_frame; the bytes, and RDMA that went before, are there */
-    uint64_t ready = (atomic_load_explicit(&s->in->head, memory_order_acquire) & ~WSD_PENDING) - tail;
+    uint64_t ready = (atomic_load_explicit(&s->in->head, memory_order_acquire) & WSD_HEAD) - tail;
     if (ready == 0)
         return -EAGAIN;
     uint64_t header = 0;

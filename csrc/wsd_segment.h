@@ -16,14 +16,16 @@
 #include "wsd_lock.h"
 
 #define WSD_MAGIC 0x3176534457534157ull
-#define WSD_VERSION 4u
+#define WSD_VERSION 5u
 #define WSD_PAGE 4096u
 #define WSD_RING_MIN 4096u
 #define WSD_RING_MAX (16u << 20)
 #define WSD_SLOTS_MAX 4096u
 
-/* head's top bit: the producer is between publishing and ringing (bell.md calls it pending) */
+/* head's top bits: the producer is making up its mind whether to ring; it is ringing, and rx or tx says so */
 #define WSD_PENDING (1ull << 63)
+#define WSD_RINGING (1ull << 62)
+#define WSD_HEAD (WSD_RINGING - 1)
 
 /* rx word: what the producer owes the consumer after publishing; BARE: see wsd_bare.h */
 enum { WSD_QUIET = 0, WSD_ARMED = 1, WSD_RUNG = 2, WSD_BARE = 3 };
@@ -39,7 +41,7 @@ enum { WSD_FREE = 0, WSD_OFFERED = 1, WSD_ATTACHED = 2, WSD_REVOKED = 3 };
 #define WSD_STATE_WORD(generation, state) (((uint32_t)(generation) << 2) | (state))
 
 typedef struct {
-    WSD_ALIGNED _Atomic uint64_t head; /* bytes published, | WSD_PENDING */
+    WSD_ALIGNED _Atomic uint64_t head; /* bytes published, | WSD_PENDING or WSD_RINGING */
     _Atomic uint32_t producer_cpu;
     _Atomic uint32_t fin;
     _Atomic uint64_t urgent;            /* where the latest urgent byte is, + 1; 0: there was none */

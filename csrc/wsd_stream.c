@@ -179,7 +179,7 @@ unsigned wsd_stream_state(const wsd_stream *s)
 
 int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_t length)
 {
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     if (head > s->size || from > head)
         return -ECONNABORTED; /* nobody consumed: all that was ever sent still stands in the ring */
     uint64_t n = head - from < length ? head - from : length;
@@ -192,7 +192,7 @@ int64_t wsd_stream_sent_so_far(wsd_stream *s, uint64_t from, void *buffer, size_
 static uint64_t head_of(const wsd_direction *d)
 {
     /* acquire: the bytes below head are written; pairs with the release of the producer's store */
-    return atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+    return atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
 }
 
 static int64_t broken(wsd_stream *s)
@@ -222,7 +222,7 @@ static bool peer_is_deaf(const wsd_stream *s)
 static bool tx_event(const void *context)
 {
     const wsd_stream *s = context;
-    uint64_t used = (LOAD(s->out->head) & ~WSD_PENDING) -
+    uint64_t used = (LOAD(s->out->head) & WSD_HEAD) -
                     atomic_load_explicit(&s->out->tail, memory_order_acquire);
     return used < wsd_window(s) || (LOAD(s->in->fin) & WSD_CLOSED) || peer_is_deaf(s) || LOAD(s->closed) ||
            LOAD(s->out->rx) == WSD_BARE;
@@ -244,7 +244,7 @@ uint64_t wsd_stream_available(wsd_stream *s)
 
 uint64_t wsd_stream_queued(wsd_stream *s)
 {
-    uint64_t n = (LOAD(s->out->head) & ~WSD_PENDING) - LOAD(s->out->tail);
+    uint64_t n = (LOAD(s->out->head) & WSD_HEAD) - LOAD(s->out->tail);
     return n <= s->large ? n : 0;
 }
 
@@ -459,7 +459,7 @@ static void ring_if_asked(wsd_stream *s)
 {
     if (WSD_LIKELY(LOAD(s->in->ask) == 0) || wsd_stream_lock_out(s) < 0)
         return;
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     if (atomic_exchange_explicit(&s->in->ask, 0, memory_order_acq_rel) && !wsd_bare_writes(s) &&
         LOAD(s->out->tail) != head)
         wsd_bell_insist(s, head);
@@ -662,7 +662,7 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
         wsd_lock_drop(&s->out->producer_lock);
         return sent;
     }
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     wsd_cursor from = {iov, count, 0};
     size_t done = 0;
     int64_t n;
@@ -708,7 +708,7 @@ void wsd_stream_arm(wsd_stream *s, bool for_read, bool for_write)
     }
     ring_if_asked(s);
     if (for_write && !wsd_bare_writes(s) && wsd_stream_queued(s) >= wsd_window(s) && wsd_stream_lock_out(s) == 0) {
-        uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+        uint64_t head = LOAD(s->out->head) & WSD_HEAD;
         if (head - LOAD(s->out->tail) >= wsd_window(s))
             wsd_bell_full(s, head);
         wsd_lock_drop(&s->out->producer_lock);
@@ -894,7 +894,7 @@ int wsd_stream_sleep_writable(wsd_stream *s, uint64_t deadline)
         return wsd_bare_sleep(s, false, deadline);
     if (wsd_stream_lock_out(s) < 0)
         return (int)locked_out(s);
-    uint64_t head = LOAD(s->out->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(s->out->head) & WSD_HEAD;
     bool room = head - LOAD(s->out->tail) < wsd_window(s) || peer_is_deaf(s) || wsd_bell_full(s, head);
     wsd_lock_drop(&s->out->producer_lock);
     ring_if_asked(s);
@@ -940,7 +940,7 @@ static bool publish_end(wsd_stream *s, int how)
     wsd_full_fence(); /* fin, then tail: pairs with tail, then fin, in wsd_bell_rest */
     if (!wsd_has_data(s->out))
         return true;
-    wsd_bell_insist(s, LOAD(s->out->head) & ~WSD_PENDING);
+    wsd_bell_insist(s, LOAD(s->out->head) & WSD_HEAD);
     return false;
 }
 

@@ -15,7 +15,7 @@ static uint64_t mark_of(const wsd_direction *d)
 
 static uint64_t head_of(const wsd_direction *d)
 {
-    return atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+    return atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
 }
 
 /* `to` first, which the producer stores last: a new one is never seen with the old `from`. */
@@ -178,7 +178,7 @@ bool wsd_stream_is_inline(const wsd_stream *s)
 int wsd_stream_urgent_sent(wsd_stream *s, uint64_t *from, uint64_t *to, uint64_t *mark)
 {
     const wsd_direction *d = s->out;
-    uint64_t head = LOAD(d->head) & ~WSD_PENDING;
+    uint64_t head = LOAD(d->head) & WSD_HEAD;
     *mark = mark_of(d);
     *to = LOAD(d->dropped_to);
     *from = LOAD(d->dropped_from);

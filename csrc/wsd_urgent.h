@@ -21,7 +21,7 @@ uint64_t wsd_urgent_start(const wsd_direction *d, uint64_t head, uint64_t tail);
 static inline bool wsd_has_data(const wsd_direction *d)
 {
     /* acquire: the bytes below head are written; pairs with the release of the producer's store */
-    uint64_t head = atomic_load_explicit(&d->head, memory_order_acquire) & ~WSD_PENDING;
+    uint64_t head = atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
     uint64_t tail = atomic_load_explicit(&d->tail, memory_order_relaxed);
     if (head == tail)
         return false;

@@ -12,7 +12,10 @@
 #define SAVED_NS (100 * WSD_MS)
 /* Waits in a row, in whose yields the rough clock ticked, before others are believed to use this CPU. */
 #define SLOW_YIELDS 2
-#define WAITS_WITHOUT_YIELDS 32
+/* Waits that sleep at once after yields in vain, or slow ones; doubled each time that this is found again. */
+#define WAITS_WITHOUT_VAIN_YIELDS 2u
+#define WAITS_WITHOUT_SLOW_YIELDS 32u
+#define MOST_DOUBLINGS 8u
 
 _Atomic uint64_t wsd_spin_limit_ns = UINT64_MAX;
 
@@ -72,6 +75,7 @@ void wsd_wait_init(wsd_wait *wait)
     atomic_init(&wait->late, 0);
     atomic_init(&wait->no_yields, 0);
     atomic_init(&wait->slow_yields, 0);
+    atomic_init(&wait->vain_yields, 0);
 }
 
 void wsd_wait_in_time(wsd_wait *wait)
@@ -123,39 +127,64 @@ int wsd_wait_ms(uint64_t now, uint64_t deadline)
 
 /* ---- spinning --------------------------------------------------------------------------------- */
 
-static bool yield_until(wsd_wait *wait, wsd_ready ready, const void *context, int times)
+/* Whether the next wait yields at all. */
+static void learn_yields(wsd_wait *wait, bool came, bool slow)
+{
+    uint32_t slow_before = LOAD(wait->slow_yields);
+    if (WSD_UNLIKELY(slow))
+        STORE(wait->slow_yields, slow_before + 1);
+    else if (WSD_UNLIKELY(slow_before))
+        STORE(wait->slow_yields, 0);
+    slow = slow && slow_before + 1 >= SLOW_YIELDS; /* a tick now and then is chance */
+    uint32_t failed = LOAD(wait->vain_yields);
+    if (WSD_LIKELY(came && !slow)) {
+        if (WSD_UNLIKELY(failed))
+            STORE(wait->vain_yields, 0);
+        return;
+    }
+    if (failed < MOST_DOUBLINGS)
+        STORE(wait->vain_yields, failed + 1);
+    if (slow)
+        STORE(wait->no_yields, WAITS_WITHOUT_SLOW_YIELDS << failed);
+    else if (failed > 0) /* one alone is chance */
+        STORE(wait->no_yields, WAITS_WITHOUT_VAIN_YIELDS << failed);
+}
+
+/* A yield lets everybody run who is queued behind us, at the price of a system call: less than being
+ * woken.  But a third process on this CPU runs for its whole time slice, where one who sleeps is let in
+ * at once when he is woken; and the kernel keeps the one with us who has run less when the peer belongs to
+ * another group of its scheduler (another terminal, service or container): then it does nothing. */
+bool wsd_wait_yield(wsd_wait *wait, wsd_ready ready, const void *context)
 {
     uint32_t without = LOAD(wait->no_yields);
-    if (WSD_UNLIKELY(without)) {
+    if (without) {
         STORE(wait->no_yields, without - 1);
         return ready(context);
     }
     uint64_t began = wsd_roughly_now();
     bool came = false;
-    for (int i = 0; i < times && !came; i++) {
+    for (int i = 0; i < WSD_SAME_CPU_YIELDS && !came; i++) {
         sched_yield();
         came = ready(context);
     }
     if (came)
         WSD_COUNT(yields);
-    /* A yield lets everybody on this CPU run, and a third process runs for its whole time slice; one
-     * who sleeps is let in at once when it is woken.  A tick now and then is chance. */
-    uint32_t slow = LOAD(wait->slow_yields);
-    if (WSD_UNLIKELY(wsd_roughly_now() != began)) {
-        STORE(wait->slow_yields, slow + 1);
-        if (slow + 1 >= SLOW_YIELDS) {
-            STORE(wait->slow_yields, 0);
-            STORE(wait->no_yields, WAITS_WITHOUT_YIELDS);
-        }
-    } else if (WSD_UNLIKELY(slow)) {
-        STORE(wait->slow_yields, 0);
-    }
+    learn_yields(wait, came, wsd_roughly_now() != began);
     return came;
 }
 
-bool wsd_wait_yield(wsd_wait *wait, wsd_ready ready, const void *context)
+/* The first of a wait's yields: often enough for a peer that only had to run. */
+static bool yield_once(wsd_wait *wait, wsd_ready ready, const void *context)
 {
-    return yield_until(wait, ready, context, WSD_SAME_CPU_YIELDS);
+    if (LOAD(wait->no_yields))
+        return false; /* the wait counts it */
+    uint64_t began = wsd_roughly_now();
+    sched_yield();
+    if (!ready(context))
+        return false;
+    WSD_COUNT(yields);
+    learn_yields(wait, true, wsd_roughly_now() != began);
+    return true;
 }
 
 bool wsd_wait_glance(wsd_wait *wait, wsd_ready ready, const void *context, const _Atomic uint32_t *peer_cpu)
@@ -164,7 +193,7 @@ bool wsd_wait_glance(wsd_wait *wait, wsd_ready ready, const void *context, const
     if (LOAD(wsd_spin_limit_ns) == 0 || percent == 0)
         return false;
     if (LOAD(*peer_cpu) == wsd_cpu())
-        return yield_until(wait, ready, context, 1); /* often enough for a peer that only had to run */
+        return yield_once(wait, ready, context);
     if (percent != 100)
         return false; /* a spin that is charged for needs the clock */
     for (int i = 0; i < WSD_GLANCES; i++) {

@@ -19,14 +19,15 @@ typedef struct {
     _Atomic uint64_t latency_ns; /* moving average of bell -> running */
     _Atomic uint64_t spun_ns;    /* what the last spin took, in vain, before the sleep */
     _Atomic uint32_t late;       /* events in a row that came after the full budget */
-    _Atomic uint32_t no_yields;  /* so many waits more go without: others of this CPU took too long */
+    _Atomic uint32_t no_yields;   /* so many waits more go without */
     _Atomic uint32_t slow_yields; /* waits in a row whose yields took long */
+    _Atomic uint32_t vain_yields; /* in a row: yields that brought nothing, or took long */
 } wsd_wait;
 
 #define WSD_SPIN_MIN_NS (20 * WSD_US)
 #define WSD_SPIN_MAX_NS (300 * WSD_US)
 #define WSD_SPIN_START_NS (100 * WSD_US)
-#define WSD_SAME_CPU_YIELDS 8
+#define WSD_SAME_CPU_YIELDS 2
 /* Looks before the clock is read: a peer that is running answers within them.  About a microsecond. */
 #define WSD_GLANCES 32
 

@@ -352,7 +352,7 @@ static void a_peer_that_lies(void)
     unsigned seed = 3;
     for (int step = 0; step < 20000; step++) {
         wsd_direction *d = rand_r(&seed) % 2 ? c.a->in : c.a->out;
-        uint64_t head = atomic_load(&d->head) & ~WSD_PENDING, lies[] = {
+        uint64_t head = atomic_load(&d->head) & WSD_HEAD, lies[] = {
             0, 1, UINT64_MAX, head, head + 1, head - 100, head + 100, 1ull << 63, (uint64_t)rand_r(&seed)};
         atomic_store(&d->grown, lies[(size_t)rand_r(&seed) % (sizeof lies / sizeof *lies)]);
         size_t n = 1 + (size_t)rand_r(&seed) % sizeof buffer;

@@ -60,7 +60,7 @@ static void use(wsd_stream *s)
 
 static const uint64_t values[] = {
     0, 1, 2, 3, 7, RING - 1, RING, RING + 1, 2 * RING, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-    WSD_PENDING, WSD_PENDING | 5, WSD_PENDING - 1, UINT64_MAX, UINT64_MAX - RING, SECRET * 0x0101010101010101ull};
+    WSD_PENDING, WSD_PENDING | 5, WSD_RINGING, WSD_PENDING - 1, UINT64_MAX, UINT64_MAX - RING, SECRET * 0x0101010101010101ull};
 enum { VALUES = sizeof values / sizeof *values };
 
 /* Each word of both directions, with each of the values, alone. */
@@ -100,7 +100,7 @@ static void each_word_alone(void)
 static void impossible_indices_end_the_connection(void)
 {
     uint8_t byte = 0;
-    uint64_t bad_heads[] = {RING + 1, 2 * RING, UINT64_MAX & ~WSD_PENDING, WSD_PENDING | (RING + 1)};
+    uint64_t bad_heads[] = {RING + 1, 2 * RING, UINT64_MAX & WSD_HEAD, WSD_PENDING | (RING + 1)};
     for (size_t i = 0; i < 4; i++) {
         connection c = under_attack();
         atomic_store(&c.a->in->head, bad_heads[i]);

@@ -88,7 +88,7 @@ static void counters_that_wrap(void)
 {
     connection c = connection_with(WSD_RING_MIN);
     /* as if 2^63 bytes, the most that the words can count, had nearly gone through */
-    uint64_t near_the_end = (WSD_PENDING - 1000) & ~7ull;
+    uint64_t near_the_end = (WSD_HEAD - 999) & ~7ull;
     atomic_store(&c.a->out->head, near_the_end);
     atomic_store(&c.a->out->tail, near_the_end);
     uint8_t data[900], got[900];

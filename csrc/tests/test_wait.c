@@ -134,17 +134,36 @@ static void a_glance_is_short(void)
     atomic_store(&wsd_spin_limit_ns, UINT64_MAX);
 }
 
-static void a_third_process_stops_the_yields(void)
+/* How many of so many waits gave the CPU away. */
+static int yielding(wsd_wait *w, int waits)
+{
+    int found = 0;
+    for (int i = 0; i < waits; i++) {
+        countdown never = {0, INT32_MAX};
+        found += w->no_yields == 0;
+        CHECK(!wsd_wait_yield(w, ready_after, &never));
+    }
+    return found;
+}
+
+static void yields_in_vain_become_rare(void)
 {
     wsd_wait w;
     wsd_wait_init(&w);
-    countdown never = {0, INT32_MAX};
-    w.no_yields = 2; /* as after waits whose yields took long */
-    CHECK(!wsd_wait_yield(&w, ready_after, &never));
-    CHECK(!wsd_wait_yield(&w, ready_after, &never));
-    CHECK_IS(never.looks, 2);
-    CHECK(!wsd_wait_yield(&w, ready_after, &never));
-    CHECK_IS(never.looks, 2 + WSD_SAME_CPU_YIELDS);
+    CHECK_IS(yielding(&w, 2), 2); /* one alone is chance */
+    CHECK(w.no_yields > 0);
+    CHECK(yielding(&w, 10000) < 40);
+    _Atomic uint32_t here = wsd_cpu();
+    w.no_yields = 2;
+    countdown soon = {0, 0};
+    CHECK(!wsd_wait_glance(&w, ready_after, &soon, &here) || wsd_cpu() != atomic_load(&here));
+    CHECK_IS(w.no_yields, 2); /* the wait that follows counts */
+    CHECK_IS(yielding(&w, 2), 0);
+    soon.looks = 0;
+    CHECK(wsd_wait_yield(&w, ready_after, &soon)); /* one that is in time makes good for all before */
+    CHECK_IS(w.vain_yields, 0);
+    CHECK_IS(yielding(&w, 1), 1);
+    CHECK_IS(w.no_yields, 0);
 }
 
 /* The time in these is made up. */
@@ -231,7 +250,7 @@ int main(void)
 {
     watchdog(50);
     RUN(a_spin_in_vain_is_part_of_the_wait);
-    RUN(a_third_process_stops_the_yields);
+    RUN(yields_in_vain_become_rare);
     RUN(the_budget_is_kept);
     RUN(a_spin_is_granted_whole_or_not_at_all);
     RUN(threads_lose_no_charge);

@@ -40,7 +40,7 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
 # A state is one flat tuple.  First what all threads see ...
 (
     USED,  # head - tail
-    PENDING,  # head's top bit
+    PENDING,  # head's top bits
     RX,
     TX,
     SOCKET,  # tokens unread in the consumer's socket
@@ -75,6 +75,7 @@ FIN, CLOSED, CLOSED_IN_KERNEL = 1, 4, 8
 
 KERNEL_TAKES = 6  # a socket with the least SO_SNDBUF takes no more unread tokens than this
 
+UNDECIDED, RINGING = 1, 2  # of PENDING: tokens may be sent; they will be, or have been
 NOW, BLOCK = range(2)  # MODE: a non-blocking call (WSD_EXACT) or a blocking one
 
 #: Where a thread is between calls, asleep in poll(), or no more.
@@ -239,7 +240,7 @@ class Model:
 
     def _producer_steps(self) -> dict[str, tuple[Step, ...]]:
         room, grows = self.room, self.situation.grows
-        pending = 0 if self.without("no pending bit") else 1
+        pending = 0 if self.without("no pending bit") else UNDECIDED
 
         def unlock(v: list, t: int, place: str) -> str:
             v[PRODUCER_LOCK] = 0
@@ -296,6 +297,10 @@ class Model:
             if v[RX] != ARMED:
                 return "unmark"
             v[RX] = RUNG
+            return "decide"
+
+        def decide(v: list, t: int) -> str:
+            v[PENDING] = RINGING
             return "ring"
 
         def ring(v: list, t: int) -> str | None:
@@ -342,20 +347,24 @@ class Model:
             if was:
                 return "full_unmark"  # the consumer took its clearing back: still announced
             careless = self.without("no look at tail after announcing a full ring")
-            return "full_send" if careless else "full_look"
+            return "full_decide" if careless else "full_look"
 
         def full_look(v: list, t: int) -> str:
-            return "full_back" if v[USED] <= room(v) // 2 else "full_send"
+            return "full_back" if v[USED] <= room(v) // 2 else "full_decide"
 
         def full_back(v: list, t: int) -> str:
             if not v[TX]:
-                return "full_send"
+                return "full_decide"
             v[TX] = 0
             return "full_room"
 
         def full_room(v: list, t: int) -> str:
             v[PENDING] = 0
             return full_ends(v, t, True)
+
+        def full_decide(v: list, t: int) -> str:
+            v[PENDING] = RINGING
+            return "full_send"
 
         def full_send(v: list, t: int) -> str | None:
             if not self._send_token(v):
@@ -418,12 +427,14 @@ class Model:
             mark,
             look_tail,
             cas_rx,
+            decide,
             ring,
             unmark,
             short,
             sleep_w,
         )
-        places += (full_seen, full_mark, full_set, full_look, full_back, full_room, full_send)
+        places += (full_seen, full_mark, full_set, full_look, full_back, full_room)
+        places += (full_decide, full_send)
         places += (full_send_2, full_unmark, repair_p, repair_tokens, repair_unmark)
         places += (fin, fin_set, fin_look, fin_kernel)
         steps: dict[str, tuple[Step, ...]] = {f.__name__: (f,) for f in places}
@@ -578,10 +589,12 @@ class Model:
             return rested(v, t) if v[USED] else "rest_pending"
 
         def rest_pending(v: list, t: int) -> str | None:
-            return None if v[PENDING] else "rest_again"
+            """The words tell of tokens that were decided on: they are eaten like those that are here."""
+            return None if v[PENDING] == UNDECIDED else "rest_again"
 
         def rest_gives_up(v: list, t: int) -> str | None:
-            return "rest_again" if v[PENDING] and (impatient or v[KILLED]) else None
+            late = v[PENDING] == UNDECIDED and (impatient or v[KILLED])
+            return "rest_again" if late else None
 
         def rest_again(v: list, t: int) -> str:
             return rested(v, t) if v[USED] else "rest_end"
