@@ -589,7 +589,7 @@ class Model:
             return rested(v, t) if v[USED] else "rest_pending"
 
         def rest_pending(v: list, t: int) -> str | None:
-            """The words tell of tokens that were decided on: they are eaten like those that are here."""
+            """The words tell of tokens that were decided on; these are eaten wherever they are."""
             return None if v[PENDING] == UNDECIDED else "rest_again"
 
         def rest_gives_up(v: list, t: int) -> str | None:
