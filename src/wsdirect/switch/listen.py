@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wsdirect.switch.addresses import Endpoint
     from wsdirect.switch.session.accepting import Acceptor
 
+FAIR = 8  # one in so many accepts looks first for the kind of connection that did not come last
 BACKLOG = 1024  # the TCP listener's own backlog is not to be read back
 
 _accept = _socket.socket._accept  # type: ignore[attr-defined]
@@ -58,6 +59,8 @@ class Listener:
         "_body",
         "_options",
         "_take_next",
+        "_tcp_last",
+        "_turn",
         "_waiting",
         "family",
         "fd",
@@ -66,7 +69,6 @@ class Listener:
         "row",
         "san",
         "san_fd",
-        "turn",
     )
 
     def __init__(self, fd: int, private: _socket.socket, route: Route, endpoint: Endpoint) -> None:
@@ -76,7 +78,8 @@ class Listener:
             private  # our own view of the TCP listener: its time-out is not the program's
         )
         self.route = route
-        self.turn = False
+        self._tcp_last = False  # the kind of the connection that was accepted last
+        self._turn = 0
         self._take_next: Callable[[], Any] | None = None  # where the provider has one
         self._body: tuple[Any, bytes] = (None, b"")  # of the latest connection's row, and for whom
         self._waiting: deque[tuple[Any, Endpoint, Endpoint, int | None]] = deque()
@@ -252,11 +255,14 @@ class Listener:
         """Wait for the next connection of either kind; errors as a socket's accept has them."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            self.turn = not self.turn  # neither kind can starve the other
-            first, second = (self.take, self.take_tcp) if self.turn else (self.take_tcp, self.take)
-            found = first() or second()
-            if found is not None:
-                return found
+            # The kind that came last is likely to come again, yet neither can starve the other.
+            self._turn = (self._turn + 1) % FAIR
+            tcp_first = self._tcp_last is (self._turn != 0)
+            for tcp in (tcp_first, not tcp_first):
+                found = self.take_tcp() if tcp else self.take()
+                if found is not None:
+                    self._tcp_last = tcp
+                    return found
             if timeout == 0:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             left = None if deadline is None else deadline - time.monotonic()
