@@ -55,7 +55,9 @@ CALLS: list[Callable[[End], Any]] = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("head", [RING + 1, 1 << 61, (1 << 62) | (RING + 1), (1 << 63) | (RING + 1), (1 << 64) - 1])
+@pytest.mark.parametrize(
+    "head", [RING + 1, 1 << 61, (1 << 62) | (RING + 1), (1 << 63) | (RING + 1), (1 << 64) - 1]
+)
 def test_more_than_the_ring_can_hold(victim: Any, call: Any, head: int) -> None:
     a, _, memory = victim
     struct.pack_into("=Q", memory, place(1, HEAD), head)
