@@ -131,7 +131,7 @@ class _Engine(DrivenEngine):
                 self.streams[fd] = stream
                 stream.watch(True)
         if stream is not None:
-            self.listen(fd)
+            self.look_at(fd)
 
     def _forget(self, fd: int) -> None:
         super()._forget(fd)
@@ -145,7 +145,7 @@ class _Engine(DrivenEngine):
                 native.epoll_cool(self._epoll.fileno(), fd)  # type: ignore[union-attr]
             stream.watch(False)
 
-    def listen(self, fd: int) -> None:
+    def look_at(self, fd: int) -> None:
         """Look at the ring, if it holds data: they may have come while nobody was rung for."""
         stream = self.streams[fd]
         assert self._epoll is not None
@@ -154,6 +154,7 @@ class _Engine(DrivenEngine):
             self.unheard.discard(fd)
         else:
             self.unheard.add(fd)
+            self._ring()  # another thread may have registered it while the loop waits
 
     def stop(self) -> None:
         """As in the base."""
@@ -221,7 +222,7 @@ class Proactor(selectors.EpollSelector):
         ended = self._ended
         if engine.unheard:
             for fd in list(engine.unheard):
-                engine.listen(fd)
+                engine.look_at(fd)
         due = engine.timeout() if engine._due else None
         if due is not None and (timeout is None or due < timeout):
             timeout = due
