@@ -17,7 +17,6 @@ __all__ = ["IdleCpu", "PacedCpu"]
 
 PAUSE = 0.001
 MARGIN = 0.05
-LONGER = 4  # times the seconds of other measurements: CPU is counted, and little of it
 
 
 class IdleCpu:
@@ -25,6 +24,7 @@ class IdleCpu:
 
     name = "idle-cpu"
     title = "CPU of both processes while nothing happens, in ms per second"
+    longer = 4  # times the seconds of other measurements: CPU is counted, and little of it
 
     def groups(self, choice: Choice) -> Iterator[Group]:
         """A group for each pinning."""
@@ -32,7 +32,7 @@ class IdleCpu:
             pairs = [Pair(each.name, pinning) for each in choice.able("idle")]
             yield Group(
                 f"{self.name}, {pinning}",
-                [self._cell(pair, choice.seconds * LONGER) for pair in pairs],
+                [self._cell(pair, choice.seconds * self.longer) for pair in pairs],
                 [*pairs],
             )
 
@@ -58,6 +58,7 @@ class PacedCpu(IdleCpu):
 
     name = "paced-cpu"
     title = "CPU of both processes with an echo of 64 B each millisecond, in ms per second"
+    longer = 16
 
     def _measured(self, pair: Pair, seconds: float) -> Sample:
         count = max(10, int(seconds / PAUSE))
