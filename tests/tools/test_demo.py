@@ -11,7 +11,7 @@ from wsdirect.tools.text import Usage
 
 
 def left_over(directory):
-    """Processes of a demo in this directory that it forgot; other runs may have theirs meanwhile."""
+    """Processes that a demo in this directory forgot; other runs may have theirs meanwhile."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
