@@ -79,21 +79,33 @@ def visible(server, client, name):
         ]
 
 
+def client_of(server, family, options, source):
+    """A socket, bound if `source` says so, but not to the port that is called the server's."""
+    while True:
+        client = socket.socket(family)
+        try:
+            for option in options:
+                client.setsockopt(*option)
+            if source is not None:
+                client.bind(source)
+            if client.getsockname()[1] != server.getsockname()[1]:
+                return client
+        except OSError:
+            client.close()
+            raise
+        client.close()
+
+
 def attempt(name, server, host, *rest, family=None, options=(), source=None, within=20):
     """Connect to the port of `server` under a host name; the answer is what is visible then."""
-    client = socket.socket(family_of(host) if family is None else family)
-    client.settimeout(within)
+    family = family_of(host) if family is None else family
     try:
-        for option in options:
-            client.setsockopt(*option)
-        if source is not None:
-            client.bind(source)
-        client.connect((host, server.getsockname()[1], *rest))
-        answers[name] = visible(server, client, name)
+        with client_of(server, family, options, source) as client:
+            client.settimeout(within)
+            client.connect((host, server.getsockname()[1], *rest))
+            answers[name] = visible(server, client, name)
     except OSError as error:
         answers[name] = failure(error)
-    finally:
-        client.close()
 
 
 def only_v6(on):

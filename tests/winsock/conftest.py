@@ -166,6 +166,17 @@ def recv_exactly(s, size):
     return data
 
 
+def fill(s):
+    """Send until there is no room, here or further on: bytes sent."""
+    sent, piece = 0, bytes(65536)
+    while True:
+        with fails(10035):
+            while True:
+                sent += ws.send(s, piece)
+        if not ws.select(None, [s], None, 0.2)[1]:
+            return sent
+
+
 def set_blocking(s, on):
     ws.ioctlsocket(s, ws.FIONBIO, 0 if on else 1)
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.winsock.conftest import (
     fails,
+    fill,
     hard_close,
     overlapped,
     recv_exactly,
@@ -285,10 +286,7 @@ def test_lingering(net):
     c, s = net.pair()
     ws.setsockopt(c, ws.SOL_SOCKET, ws.SO_LINGER, ws.LINGER(1, 10))
     set_blocking(c, False)
-    sent, piece = 0, bytes(100_000)
-    with fails(10035):
-        while True:
-            sent += ws.send(c, piece)
+    sent = fill(c)
     with fails(10035):
         ws.closesocket(c)  # would have to wait
     set_blocking(c, True)

@@ -8,6 +8,7 @@ from tests.winsock.conftest import (
     ALL_SIX,
     Watch,
     fails,
+    fill,
     hard_close,
     overlapped,
     recv_exactly,
@@ -170,17 +171,6 @@ def test_W019_write_once_after_would_block(net):
     recv_exactly(c, sent)
     watch.check(FD_WRITE)
     watch.check(0)
-
-
-def fill(s):
-    """Send until there is no room, here or further on: bytes sent."""
-    sent, piece = 0, bytes(65536)
-    while True:
-        with fails(10035):
-            while True:
-                sent += ws.send(s, piece)
-        if not ws.select(None, [s], None, 0.2)[1]:
-            return sent
 
 
 def test_W023_a_bound_socket_has_neither_read_nor_write(net):
