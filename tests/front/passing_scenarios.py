@@ -1126,7 +1126,7 @@ def everything_comes_back(how):
     for _ in range(10):
         once()
     end = time.monotonic() + 10
-    # multiprocessing closes what it has sent in a thread of its own; what that closed only after the
+    # multiprocessing closes what it has sent in a thread of its own; what it closed only after the
     # first count makes the second one smaller
     while any(left := more(counted(), before)) and time.monotonic() < end:
         time.sleep(0.02)

@@ -226,8 +226,8 @@ with selectors.{kind}() as selector:
     selector.register(client, selectors.EVENT_READ)
     selector.register(other[0], selectors.EVENT_READ)
     if {closes!r} == "late":
-        from wsdirect.switch import listeners
-        known = listeners.listeners[server.fileno()]
+        from wsdirect.switch import listening
+        known = listening.listeners[server.fileno()]
         TCP = socket.socket(fileno=server.detach())
         import os
         os.dup2(other[1].fileno(), TCP.fileno())     # the TCP listener is gone, the SAN's is not

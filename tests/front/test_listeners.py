@@ -21,7 +21,7 @@ READ = select.POLLIN
 server = socket.socket()
 
 def connect():
-    from wsdirect.switch.listeners import listeners
+    from wsdirect.switch.listening import listeners
     deadline = time.monotonic() + 20
     while server.fileno() not in listeners and time.monotonic() < deadline:
         time.sleep(0.01)

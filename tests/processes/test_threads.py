@@ -150,7 +150,7 @@ print(json.dumps(paths))
 def test_a_listener_that_nobody_accepts_on_yet() -> None:
     """Clients that come early, and go before they are accepted, lose nothing and do not wait."""
     program = """
-from wsdirect.switch import listeners
+from wsdirect.switch import listening
 answers = []
 idle = threading.Event()
 for thread in (None, threading.Thread(target=idle.wait)):
@@ -167,7 +167,7 @@ for thread in (None, threading.Thread(target=idle.wait)):
         with socket.create_connection(server.getsockname()) as client:
             answers.append(wsdirect.info(client)["reason"])
         number = server.fileno()
-    answers.append(number in listeners.early or number in listeners.listeners)
+    answers.append(number in listening.early or number in listening.listeners)
 idle.set()
 print(json.dumps(answers))
 """

@@ -21,7 +21,7 @@ from wsdirect import reasons
 from wsdirect.spi import constants as c
 from wsdirect.spi.errors import WSAError, WsaErrorCode
 from wsdirect.spi.structures import LINGER
-from wsdirect.switch import listeners
+from wsdirect.switch import listeners, listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +83,7 @@ def become(sock: socket.socket, provider: AdoptingProvider, handle: int) -> None
     """Make a kernel socket's object one of this handle; its descriptor is the provider's now."""
     timeout = sock.gettimeout()
     fd = _socket.socket.detach(sock)
-    if fd in listeners.listening or fd in listeners.listeners:
+    if fd in listening.listening or fd in listening.listeners:
         listeners.close_listener(fd)  # the grafts would accept on it, too
     sock.__class__ = SanSocket
     end = _ends[sock] = End(provider, handle)

@@ -12,7 +12,7 @@ from wsdirect._core import native
 from wsdirect.front import passing
 from wsdirect.front.processes import leave
 from wsdirect.front.sockets import released, reused
-from wsdirect.switch import listeners
+from wsdirect.switch import listeners, listening
 from wsdirect.switch.connection import connections, plain
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ def close(fd: int) -> None:
 
 def closerange(fd_low: int, fd_high: int, /) -> None:
     """os.closerange."""
-    for fd in [*connections, *plain, *listeners.listening]:
+    for fd in [*connections, *plain, *listening.listening]:
         if fd_low <= fd < fd_high:
             released(fd)
     assert native is not None
@@ -137,7 +137,7 @@ def share(fd: int, made: int) -> None:
     reused(made)
     if known is not None:
         known.bind(made)
-    elif fd in listeners.listening:
+    elif fd in listening.listening:
         listeners.begin(made)
 
 

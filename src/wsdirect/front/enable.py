@@ -134,7 +134,7 @@ def info(sock: Any) -> dict[str, Any]:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if native is not None:
         from wsdirect.switch.connection import connections, reason_of
-        from wsdirect.switch.listeners import listeners, listening
+        from wsdirect.switch.listening import listeners, listening
 
         known = connections.get(fd)
         if known is not None:
@@ -187,7 +187,7 @@ def _reason_here(fd: int) -> reasons.Reason:
 def _graft_socket(socket: Any) -> None:
     from wsdirect import status
     from wsdirect.front import descriptors, offers, passing, processes, sockets, watches
-    from wsdirect.switch import listeners
+    from wsdirect.switch import listening
     from wsdirect.switch.connection import leaving, show_process
 
     assert native is not None
@@ -212,7 +212,7 @@ def _graft_socket(socket: Any) -> None:
         sockets.began.append(watches.moved)
         offers.on_moved.append(watches.moved)
         leaving.append(watches.leaving)
-        listeners.began.append(watches.listens)
+        listening.began.append(watches.listens)
     passing.note_inherited()
     processes.register()
     status.page().attach = show_process

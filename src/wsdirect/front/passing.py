@@ -22,7 +22,7 @@ from wsdirect import reasons
 from wsdirect._core import native
 from wsdirect.front import grafts, watches
 from wsdirect.switch import bare as switch_bare
-from wsdirect.switch import listeners
+from wsdirect.switch import listeners, listening
 from wsdirect.switch.connection import connections, forget, move_descriptor
 from wsdirect.telling import tell_once
 
@@ -118,7 +118,7 @@ def share_listener(fd: int) -> None:
     The SAN side comes back when this process accepts again.
     """
     listeners.end_early(fd)
-    known = listeners.listeners.get(fd)
+    known = listening.listeners.get(fd)
     if known is not None:
         known.relay_waiting()
         if not watches.is_watched(fd):
@@ -129,14 +129,14 @@ def share_listener(fd: int) -> None:
 def nothing_to_see() -> bool:
     """Whether this process has nothing that another could not simply use."""
     return not (
-        connections or listeners.listeners or listeners.early or listeners.unblocked or starts
+        connections or listening.listeners or listening.early or listening.unblocked or starts
     )
 
 
 def inheritable() -> list[int]:
     """Descriptors of the switch that a new program gets unless somebody closes them."""
     found = []
-    for fd in {*connections, *listeners.listeners, *listeners.early, *listeners.unblocked}:
+    for fd in {*connections, *listening.listeners, *listening.early, *listening.unblocked}:
         try:
             if os.get_inheritable(fd):
                 found.append(fd)

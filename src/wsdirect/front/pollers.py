@@ -9,7 +9,7 @@ from wsdirect._core import native
 from wsdirect.front.offers import offers
 from wsdirect.front.readiness import number_of
 from wsdirect.front.watches import Grafts, epoll_type, epolls, poll_type, polls, special
-from wsdirect.switch import listeners
+from wsdirect.switch import listening
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
@@ -112,12 +112,12 @@ def forget_all() -> None:
             for fd in watch.masks:
                 native.unmark(fd, native.WATCHED)
             grafts.forget(owner)
-    listeners.held.clear()
+    listening.held.clear()
 
 
 def ended(fd: int) -> None:
     """A descriptor number that pollers have a record of gets another meaning."""
-    listeners.held.discard(fd)
+    listening.held.discard(fd)
     for grafts in (epolls, polls):
         grafts.ended(fd)
 
@@ -128,10 +128,10 @@ def methods() -> tuple[dict[str, Any], dict[str, Any]]:
     native.poll_state(
         _socket.socket,
         connections,
-        listeners.listeners,
-        (offers, listeners.held),
+        listening.listeners,
+        (offers, listening.held),
         special,
-        listeners.listening,
+        listening.listening,
     )
     for_epoll = {**methods_of(epolls), "poll": epoll_poll, "finish": epoll_finish}
     for_epoll.update(close=epoll_close, __init__=epoll_init, fileno=_epoll_fileno)
@@ -159,4 +159,4 @@ def after_fork_child() -> None:
         for watch in grafts.watches.values():
             watch.sans.clear()
     offers.clear()
-    listeners.held.clear()
+    listening.held.clear()

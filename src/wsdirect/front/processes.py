@@ -9,7 +9,7 @@ import sys
 from wsdirect._core import native
 from wsdirect.front import pollers, watches
 from wsdirect.front.sockets import forget_plans, is_offered, settle
-from wsdirect.switch import connection, listeners
+from wsdirect.switch import connection, listeners, listening
 from wsdirect.switch.ports import pool
 
 IF_LOADED = (
@@ -72,7 +72,7 @@ def register() -> None:
         atexit.register(leave)
         assert native is not None
         there = (
-            connection.connections, connection.plain, listeners.listening, listeners.listeners,
+            connection.connections, connection.plain, listening.listening, listening.listeners,
             pool.addresses, watches.epolls.watches, watches.polls.watches,
         )  # fmt: skip
         os.register_at_fork(before=_let_imports_end)

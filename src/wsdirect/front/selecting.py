@@ -20,7 +20,7 @@ from wsdirect.front.readiness import (
     slept,
 )
 from wsdirect.front.watches import epolls, has_news
-from wsdirect.switch import listeners
+from wsdirect.switch import listeners, listening
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
                 if fd in connections:
                     if look(fd, POLLIN):
                         ready_r.add(fd)
-                elif fd in listeners.listening or fd in listeners.listeners:
+                elif fd in listening.listening or fd in listening.listeners:
                     listener = listeners.accepting(fd)
                     if listener is not None and listener.has_waiting:
                         ready_r.add(fd)

@@ -16,7 +16,7 @@ from wsdirect import reasons, settings
 from wsdirect._core import native
 from wsdirect.front import pollers
 from wsdirect.front.grafts import like
-from wsdirect.switch import addresses, bare, listeners
+from wsdirect.switch import addresses, bare, listeners, listening
 from wsdirect.switch.connection import (
     connections,
     forget,
@@ -124,8 +124,8 @@ def forget_plans() -> None:
         known.clear()
 
 
-listeners.changed.append(forget_misses)
-listeners.began.append(lambda fd: forget_misses())
+listening.changed.append(forget_misses)
+listening.began.append(lambda fd: forget_misses())
 
 
 def _is_tcp(sock: Any) -> bool:
@@ -282,7 +282,7 @@ def setsockopt(self: Any, *args: Any) -> None:
         if is_untouched(fd):
             native.unmark(fd, native.UNTOUCHED)
         base.setsockopt(self, *args)
-        listener = listeners.listeners.get(fd)
+        listener = listening.listeners.get(fd)
         if listener is not None:
             listener.options_changed()
     elif len(args) < 3 or not isinstance(args[0], int) or not isinstance(args[1], int):
@@ -388,7 +388,7 @@ def forget_all() -> None:
     """The grafts are out: nobody tells of descriptors any more."""
     assert native is not None
     forget_misses()
-    listeners.listening.clear()
+    listening.listening.clear()
     native.unmark_range(0, 1 << 20)
 
 
@@ -427,7 +427,7 @@ def reused(fd: int) -> None:
 
 def _end_records(fd: int) -> None:
     assert native is not None
-    if fd in listeners.listening or fd in listeners.listeners:
+    if fd in listening.listening or fd in listening.listeners:
         listeners.close_listener(fd)
     if native.mark_of(fd) & (native.WATCHED | native.SAN):
         pollers.ended(fd)
@@ -500,7 +500,7 @@ def guarded(cls: Any) -> dict[str, Any]:
         cls,
         {**GUARDED, "planned": connect_as_planned},
         (misses, plans),
-        listeners.listeners,
+        listening.listeners,
         only_closes,
     )
     opening, opened = methods.pop("opening"), methods.pop("opened")

@@ -27,7 +27,7 @@ from wsdirect.front.readiness import (
     look,
     slept,
 )
-from wsdirect.switch import listeners
+from wsdirect.switch import listeners, listening
 from wsdirect.switch.connection import connections
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ class Grafts:
             watch.edges[fd] = -1
         else:
             watch.edges.pop(fd, None)
-        if fd in listeners.listening or fd in listeners.listeners:
+        if fd in listening.listening or fd in listening.listeners:
             self.attend(poller, watch, fd)
 
     def attend(self, poller: Any, watch: Watch, fd: int) -> None:
@@ -172,7 +172,7 @@ class Grafts:
         if self.kind is epoll_type:
             busy = bool(watch.special)
         else:  # asked anew for each call; listeners alone are not
-            busy = bool(watch.late) or any(fd not in listeners.listening for fd in watch.masks)
+            busy = bool(watch.late) or any(fd not in listening.listening for fd in watch.masks)
         (special.add if busy else special.discard)(watch.owner)
 
     def ended(self, fd: int) -> None:
@@ -262,7 +262,7 @@ class Grafts:
         found = {}
         assert native is not None
         for owner in set(watch.sans.values()):
-            listener = listeners.listeners.get(owner)
+            listener = listening.listeners.get(owner)
             told = watch.edges.get(owner, -1) != -1
             if listener is not None and listener.has_waiting and watch.reads(owner) and not told:
                 found[owner] = POLLIN
@@ -305,7 +305,7 @@ class Grafts:
         for fd, events in got:
             owner = watch.sans.get(fd)
             if owner is not None:
-                listener = listeners.listeners.get(owner)
+                listener = listening.listeners.get(owner)
                 if events & POLLIN and listener is not None and listener.ready():
                     seen[owner] = seen.get(owner, 0) | POLLIN
                 continue
@@ -345,10 +345,10 @@ class Grafts:
             fd, mask = next(iter(watch.masks.items()))
             if mask & POLLIN and not mask & POLLOUT and comes_soon(fd, seconds):
                 return [(fd, POLLIN)]
-        for fd in list(listeners.held):
-            listener = listeners.listeners.get(fd)
+        for fd in list(listening.held):
+            listener = listening.listeners.get(fd)
             if listener is None or not listener.has_waiting:
-                listeners.held.discard(fd)
+                listening.held.discard(fd)
         deadline = None if seconds is None else time.monotonic() + seconds
         silenced: dict[int, int] = {}
         while True:

@@ -30,9 +30,10 @@ from wsdirect.switch.connection import (
     note_plain,
     plain,
 )
-from wsdirect.switch.listeners import held, listeners, new_poll, register, unblocked, wait
+from wsdirect.switch.listening import held, listeners, unblocked
 from wsdirect.switch.options import carried, only_v6
 from wsdirect.switch.routes import Route, listening_route
+from wsdirect.switch.ungrafted import poll
 from wsdirect.telling import tell, tell_once
 
 TYPE_CHECKING = False
@@ -268,10 +269,10 @@ class Listener:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("timed out")
-            poller = new_poll()
-            register(poller, self.fd, select.POLLIN)
-            register(poller, self.san_fd, select.POLLIN)
-            wait(poller, None if left is None else max(1, int(left * 1000 + 0.999)))
+            poll(
+                {self.fd: select.POLLIN, self.san_fd: select.POLLIN},
+                None if left is None else max(1, int(left * 1000 + 0.999)),
+            )
             if listeners.get(self.fd) is not self:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 

@@ -6,42 +6,18 @@ Light: what a listener does is in `listen`, which is loaded with the first one t
 from __future__ import annotations
 
 import os
-import select
 from _thread import RLock
 
 from wsdirect._core import native
 from wsdirect.switch import policy
 from wsdirect.switch.connection import borrowed, forget_plain, plain
+from wsdirect.switch.listening import began, changed, early, listeners, listening, unblocked
 from wsdirect.telling import tell_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from wsdirect.switch.listen import Listener
 
-    from wsdirect.switch.listen import Early, Listener
-
-# The originals: the front grafts the module's function and the type's methods.
-new_poll = select.poll
-register = type(new_poll()).register
-wait = type(new_poll()).poll
-epoll_register = select.epoll.register
-epoll_unregister = select.epoll.unregister
-epoll_wait = select.epoll.poll
-
-listening: set[int] = set()
-"""Descriptors on which this process called listen(), or that it has found to listen."""
-listeners: dict[int, Listener] = {}
-"""Those that also accept switched connections, by descriptor of the TCP listener."""
-early: dict[int, Early] = {}
-"""What those have that nobody has accepted on yet."""
-held: set[int] = set()
-"""Those that were found to hold a switched connection which accept() has not taken yet."""
-unblocked: set[int] = set()
-"""Listeners that the switch made non-blocking, though the program did not."""
-began: list[Callable[[int], None]] = []
-"""Called with each descriptor on which the program has begun to listen."""
-changed: list[Callable[[], None]] = []
-"""Called when this process has begun to accept switched connections on another address."""
 _lock = RLock()
 
 

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 
-from wsdirect.switch.listeners import epoll_register, epoll_unregister, epoll_wait
+from wsdirect.switch.ungrafted import epoll_register, epoll_unregister, epoll_wait
 from wsdirect.telling import tell
 
 TYPE_CHECKING = False

@@ -16,9 +16,9 @@ from _thread import allocate_lock
 from time import monotonic, sleep
 
 from wsdirect.spi.errors import WSAError
-from wsdirect.switch.listeners import new_poll, register, wait
 from wsdirect.switch.session import pairs
 from wsdirect.switch.session.driver import Deadlines, driver
+from wsdirect.switch.ungrafted import poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ class Pipe:
         return True
 
     def _hung_up(self) -> bool:
-        poller = new_poll()
-        register(poller, self.stream.fd, 0)
-        found = wait(poller, 0)
+        found = poll({self.stream.fd: 0}, 0)
         return bool(found and found[0][1] & select.POLLHUP)
 
     # --- the end --------------------------------------------------------------------------------

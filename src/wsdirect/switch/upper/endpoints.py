@@ -16,7 +16,7 @@ from fcntl import ioctl
 
 from wsdirect._core import native
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_errno
-from wsdirect.switch.listeners import new_poll, register, wait
+from wsdirect.switch.ungrafted import poll
 from wsdirect.switch.upper.tables import Ready
 
 TYPE_CHECKING = False
@@ -113,9 +113,7 @@ def failure_code(number: int | None) -> int:
 
 
 def _poll(fd: int) -> int:
-    poller = new_poll()
-    register(poller, fd, _POLL)
-    found = wait(poller, 0)
+    found = poll({fd: _POLL}, 0)
     return int(found[0][1]) if found else 0
 
 
@@ -224,9 +222,8 @@ class TcpEndpoint:
         return self.sock.recv(size)
 
     def wait(self, seconds: float | None) -> bool:  # noqa: D102
-        poller = new_poll()
-        register(poller, self.sock.fileno(), select.POLLIN)
-        return bool(wait(poller, None if seconds is None else max(1, int(seconds * 1000 + 0.999))))
+        milliseconds = None if seconds is None else max(1, int(seconds * 1000 + 0.999))
+        return bool(poll({self.sock.fileno(): select.POLLIN}, milliseconds))
 
     def wake(self) -> None:  # noqa: D102
         try:
@@ -288,9 +285,7 @@ class TcpEndpoint:
     def _flush(self) -> None:
         try:
             self.sock.settimeout(FLUSH_TIME)
-            poller = new_poll()
-            register(poller, self.sock.fileno(), select.POLLOUT)
-            wait(poller, FLUSH_TIME * 1000)
+            poll({self.sock.fileno(): select.POLLOUT}, FLUSH_TIME * 1000)
             while self._preface:
                 self._flush_some()
         except OSError:

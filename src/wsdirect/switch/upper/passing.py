@@ -14,7 +14,7 @@ import threading
 import time
 
 from wsdirect.spi.errors import WSAError, WsaErrorCode, from_oserror
-from wsdirect.switch.listeners import new_poll, register, wait
+from wsdirect.switch.ungrafted import poll
 from wsdirect.telling import tell
 
 TYPE_CHECKING = False
@@ -70,12 +70,10 @@ class Offer:
 
     def _serve(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        poller = new_poll()
-        register(poller, self._listener.fileno(), select.POLLIN)
-        register(poller, self._wake, select.POLLIN)
+        wanted = {self._listener.fileno(): select.POLLIN, self._wake: select.POLLIN}
         try:
             while time.monotonic() < deadline:
-                wait(poller, max(1.0, (deadline - time.monotonic()) * 1000))
+                poll(wanted, max(1.0, (deadline - time.monotonic()) * 1000))
                 if self._served():
                     return
         except OSError as error:

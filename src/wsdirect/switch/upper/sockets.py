@@ -202,7 +202,7 @@ class Socket:
         self.family = family
         self.info = info
         self.handles: set[int] = set()
-        self.state = State.FRESH
+        self.state: State = State.FRESH
         self.bound = False
         self.error = 0
         self.tcp: Any = tcp  # a _socket.socket; None where a SAN connection was accepted
