@@ -260,3 +260,23 @@ def test_no_busy_loop_after_a_close_nobody_asked_for(kind: str, mask: int) -> No
         assert time.thread_time() - before < 0.2
         poller.modify(a.fileno(), IN)
         assert poller.poll(0) == [(a.fileno(), IN)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda epoll: epoll.fileno(),
+        lambda epoll: epoll.poll(0),
+        lambda epoll: epoll.register(0, IN),
+        lambda epoll: epoll.modify(0, IN),
+        lambda epoll: epoll.unregister(0),
+        lambda epoll: epoll.__enter__(),
+    ],
+)
+def test_closed(call: Callable[[Any], Any]) -> None:
+    epoll = select.epoll()
+    epoll.close()
+    epoll.close()
+    assert epoll.closed
+    with switched_pair(), pytest.raises(ValueError, match="closed epoll object"):
+        call(epoll)

@@ -354,7 +354,8 @@ static PyObject *epoll_init(PyObject *self, PyObject *const *args, Py_ssize_t n,
 /* Code outside Python may poll this number, and whoever does must be told by the kernel. */
 static PyObject *epoll_fileno(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
 {
-    if (!wsdpy_asked_harmlessly() && wsdpy_epoll_shown(epoll_number(self)) < 0)
+    int fd = epoll_number(self);
+    if (fd >= 0 && !wsdpy_asked_harmlessly() && wsdpy_epoll_shown(fd) < 0)
         return PyErr_NoMemory();
     return wsdpy_call(&epolls.originals[FILENO], self, args, n, kwnames);
 }
