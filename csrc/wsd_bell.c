@@ -407,11 +407,24 @@ void wsd_bell_repair_consumer(wsd_stream *s)
     wsd_bell_consumed(s, atomic_load_explicit(&s->in->tail, memory_order_relaxed));
 }
 
+/* Consumer's lock held.  The words change before a token is sent; what is left by a producer that died in
+ * between does no harm to anybody who is alive. */
+static bool owes_nothing(const wsd_stream *s)
+{
+    const wsd_direction *d = s->in;
+    return atomic_load_explicit(&d->rx, memory_order_relaxed) != WSD_RUNG &&
+           atomic_load_explicit(&d->tx, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&d->urgent_token, memory_order_relaxed) != 1 &&
+           atomic_load_explicit(&d->debt, memory_order_relaxed) == 0;
+}
+
 void wsd_bell_settle(wsd_stream *s)
 {
     char tokens[16];
     if (!wsd_bare_own(s) && wsd_bare_reads(s))
         wsd_bare_follow(s); /* the marker, too: the peer has only a socket, which would be reset by it */
+    else if (owes_nothing(s))
+        return;
     while (!wsd_bare_reads(s) && recv(bell_fd(s), tokens, sizeof tokens, MSG_DONTWAIT) > 0)
         ;
     atomic_store_explicit(&s->in->debt, 0, memory_order_relaxed);

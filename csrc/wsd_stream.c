@@ -1000,6 +1000,7 @@ void wsd_stream_close(wsd_stream *s, bool reset)
         wsd_bare_linger(s, last ? LINGER_NS : 0);
     if (atomic_exchange_explicit(&s->closed, true, memory_order_relaxed))
         return;
+    bool used = LOAD(s->references) > 1; /* a call holds one */
     let_users_out(s);
     if (!last || wsd_bare_own(s))
         return; /* another process goes on with this end; the kernel knows when the last one is gone */
@@ -1013,7 +1014,8 @@ void wsd_stream_close(wsd_stream *s, bool reset)
         wsd_bell_settle(s); /* tokens left unread would be a reset to the peer */
         wsd_lock_drop(&s->in->consumer_lock);
     }
-    shutdown(LOAD(s->fd), SHUT_RDWR); /* wakes the threads of ours that sleep on it */
+    if (used)
+        shutdown(LOAD(s->fd), SHUT_RDWR); /* wakes the threads of ours that sleep on it */
 }
 
 void wsd_stream_forked(wsd_stream *s)

@@ -75,6 +75,8 @@ int wsd_stream_lock_in(wsd_stream *s);
 void wsd_stream_set_fd(wsd_stream *s, int fd);
 /* Write into the segment where this end's bell is: in this process, under this number. */
 void wsd_stream_note_place(wsd_stream *s);
+/* Whoever may be in a call while another thread closes the end holds a reference for that long: the close
+ * sees by them whether it has to let somebody out, and to wake those who sleep. */
 void wsd_stream_hold(wsd_stream *s);
 void wsd_stream_release(wsd_stream *s);
 

@@ -154,6 +154,10 @@ def main() -> int:
     options = parser.parse_args()
     groups = options.group or ([] if options.module else list(GROUPS))
     modules = [module for group in groups for module in GROUPS[group]] + (options.module or [])
+    python = shutil.which(options.python)
+    if python is None:
+        raise SystemExit(f"--python {options.python}: there is no such program")
+    options.python = os.path.abspath(python)  # each run has a folder of its own
     known, isolated = known_failures(), can_unshare()
     regressions: list[str] = []
     print(f"{'module':40} {'plain':>6} {'run':>6} {'worse':>6} {'known':>6} {'lo MB':>13}")

@@ -95,13 +95,17 @@ static void ended_by(void (*end)(connection *), int64_t reader, int64_t writer, 
     connection c = connection_with(WSD_RING_MIN);
     waiter readers[2] = {{.s = c.a}, {.s = c.a}}, a_writer = {.s = c.a};
     pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        wsd_stream_hold(c.a); /* each thread's own, as it may be in a call when the end is closed */
     for (int i = 0; i < 2; i++)
         CHECK_IS(pthread_create(&threads[i], NULL, blocked_reader, &readers[i]), 0);
     CHECK_IS(pthread_create(&threads[2], NULL, blocked_writer, &a_writer), 0);
     nap_ms(after_ms); /* asleep, most of them; spinning, those of a shorter wait */
     end(&c);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
+        wsd_stream_release(c.a);
+    }
     for (int i = 0; i < 2; i++)
         CHECK(readers[i].outcome == reader || (reader == -ECONNRESET && readers[i].outcome == 0));
     CHECK(a_writer.outcome == writer || (writer == -ECONNRESET && a_writer.outcome == -EPIPE));
