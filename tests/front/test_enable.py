@@ -297,3 +297,37 @@ show(told="WSDIRECT_RING" in told, same=grafts() == before)
         WSDIRECT_RING="enormous",
     )
     assert answers == {"told": True, "same": True}
+
+
+LOOKS = """
+import fcntl, inspect
+
+def looks(module):
+    '''How each built-in function of a module shows itself.'''
+    found = {}
+    for name, value in vars(module).items():
+        if callable(value) and not isinstance(value, type):
+            bound = type("Holder", (), {name: value})()
+            found[f"{module.__name__}.{name}"] = (
+                type(value).__name__, value.__name__, value.__doc__,
+                getattr(value, "__text_signature__", "none"), getattr(bound, name) is value,
+            )
+    return found
+
+before = {**looks(os), **looks(socket), **looks(select), **looks(fcntl)}
+wsdirect.enable()
+pair(listener())
+after = {**looks(os), **looks(socket), **looks(select), **looks(fcntl)}
+changed = [name for name, function in vars(os).items()
+           if getattr(function, "__module__", "") == "os" and inspect.isbuiltin(function)]
+show(before={k: v for k, v in before.items() if after[k] != v},
+     after={k: v for k, v in after.items() if before[k] != v},
+     changed=changed)
+"""
+
+
+def test_functions_look_as_before() -> None:
+    """Built-in functions stay built-in: no binding as a method, the same help() and signature."""
+    answers = run(LOOKS)
+    assert {"close", "execv", "posix_spawn", "system", "closerange"} <= {*answers["changed"]}
+    assert answers["after"] == answers["before"]

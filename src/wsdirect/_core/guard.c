@@ -64,6 +64,13 @@ static bool copies_onto(PyObject *const *args, Py_ssize_t n)
     return wsdpy_is_recorded(number(args, n, 0)) || ends(number(args, n, 1));
 }
 
+static bool always(PyObject *const *args, Py_ssize_t n)
+{
+    (void)args;
+    (void)n;
+    return true;
+}
+
 /* Sessions' bytes are in the process's hands, not in the kernel's; connections have a count of holders. */
 static bool leaves(PyObject *const *args, Py_ssize_t n)
 {
@@ -87,6 +94,7 @@ static const struct {
     {"copies", copies, true},     /* ... that it makes a second one of */
     {"copies onto", copies_onto, true}, /* ... the second argument, whatever that was */
     {"leaves", leaves, false},    /* os._exit */
+    {"always", always, false},    /* rare ones, such as os.execv: the handler sees for itself */
     {"asks", wsdpy_file_concerns, false},        /* as the first, or an object that has one */
     {"selects", wsdpy_select_concerns, false},   /* select.select */
     {"makes a poll", wsdpy_new_poll_concerns, false}, /* select.poll */

@@ -208,7 +208,7 @@ def grafts() -> dict[str, Any]:
         found[name] = native.guard(original, unless_gone(original, new))
     found.update(passing.functions())
     for name, new, kind in (("close", close, "closes"), ("dup", dup, "copies"),
-                            ("dup2", dup2, "copies onto"), ("_exit", _exit, "leaves")):  # fmt: skip
+                            ("dup2", dup2, "copies onto"), ("_exit", _exit, "leaves"),
+                            ("closerange", closerange, "always")):  # fmt: skip
         found[name] = native.guard(getattr(os, name), new, kind)
-    found.update(closerange=closerange)
     return found

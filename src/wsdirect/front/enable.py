@@ -205,8 +205,7 @@ def _graft_socket(socket: Any) -> None:
         grafts.graft(cls, name, method)
     grafts.graft(socket, "dup", descriptors.socket_dup(socket.dup))
     for name, function in descriptors.grafts().items():
-        original = getattr(os, name)
-        grafts.graft(os, name, grafts.like(original)(function) if name in PYTHON_OS else function)
+        grafts.graft(os, name, function)
     if offers.offers.add not in sockets.began:
         sockets.began.append(offers.offers.add)
         sockets.began.append(watches.moved)
@@ -232,9 +231,6 @@ def _switch_on() -> None:
 
 _SIGNS = {"socket": "dup", "select": "select", "fcntl": "ioctl"}
 """What shows that a module is grafted; the others find out for themselves."""
-
-
-PYTHON_OS = ("closerange",)
 
 
 def _graft_select(select: Any) -> None:

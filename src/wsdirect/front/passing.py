@@ -283,14 +283,20 @@ def use_unhooked(original: Callable[..., Any]) -> Any:
 
 def functions() -> dict[str, Any]:
     """What to set in os."""
-    return {
-        "posix_spawn": posix_spawn(os.posix_spawn),
-        "posix_spawnp": posix_spawn(os.posix_spawnp),
-        "system": system(os.system),
-        "execv": execute(os.execv),
-        "execve": execute(os.execve),
-        "fdopen": use_unhooked(os.fdopen),
+    assert native is not None
+    makers: dict[str, Callable[[Any], Any]] = {
+        "posix_spawn": posix_spawn,
+        "posix_spawnp": posix_spawn,
+        "system": system,
+        "execv": execute,
+        "execve": execute,
     }
+    found = {
+        # built-in, as they were: a class that has one as an attribute does not make it a method
+        name: native.guard(getattr(os, name), make(getattr(os, name)), "always")
+        for name, make in makers.items()
+    }
+    return {**found, "fdopen": use_unhooked(os.fdopen)}
 
 
 def graft_fork_exec() -> Any:
