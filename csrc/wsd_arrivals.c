@@ -2,8 +2,7 @@
 
 #include <stdlib.h>
 
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#include "wsd_relaxed.h"
 
 static wsd_arrivals *first; /* programs have few listeners */
 

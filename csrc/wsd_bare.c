@@ -13,11 +13,9 @@
 #include "wsd_counters.h"
 #include "wsd_grow.h"
 #include "wsd_lease.h"
+#include "wsd_relaxed.h"
 #include "wsd_ring.h"
 #include "wsd_urgent.h"
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
 /* How long the end that goes bare waits for a lock that the peer holds, and for its socket. */
 #define PATIENCE_NS (1000 * WSD_MS)

@@ -1,9 +1,7 @@
 #include "wsd_grow.h"
 
 #include "wsd_bare.h"
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#include "wsd_relaxed.h"
 
 #define NO_WINDOW UINT64_MAX
 /* A ring that was full has to have carried this many times its size.  The large ring's pages have to

@@ -11,16 +11,8 @@
 #include "wsd_bell.h"
 #include "wsd_counters.h"
 #include "wsd_grow.h"
+#include "wsd_inner.h"
 #include "wsd_urgent.h"
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
-
-static uint64_t head_of(const wsd_direction *d)
-{
-    /* acquire: the bytes below head are written; pairs with the release of the producer's store */
-    return atomic_load_explicit(&d->head, memory_order_acquire) & WSD_HEAD;
-}
 
 /* ---- whose turn it is ------------------------------------------------------------------------ */
 
@@ -121,7 +113,7 @@ void wsd_lease_unmap(wsd_stream *s)
 static int64_t look(wsd_stream *s, uint64_t *tail)
 {
     for (;;) {
-        uint64_t ready = head_of(s->in) - *tail;
+        uint64_t ready = wsd_head_of(s->in) - *tail;
         if (ready > s->large) {
             STORE(s->broken, true);
             return -ECONNABORTED;

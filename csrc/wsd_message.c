@@ -1,6 +1,7 @@
 #include "wsd_message.h"
 
 #include "wsd_bell.h"
+#include "wsd_relaxed.h"
 #include "wsd_ring.h"
 
 #define HEADER sizeof(uint64_t)
@@ -8,9 +9,6 @@
 #define KIND_SHIFT 56
 #define LENGTH_MASK ((1ull << KIND_SHIFT) - 1)
 enum { DATA = 0, CONTROL = 1 };
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
 uint64_t wsd_message_max(const wsd_stream *s)
 {

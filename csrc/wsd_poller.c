@@ -1,6 +1,7 @@
 #include "wsd_poller.h"
 
 #include "wsd_counters.h"
+#include "wsd_relaxed.h"
 #include "wsd_urgent.h"
 
 /* How long news of other descriptors may go unnoticed while a ring is waited at. */
@@ -8,9 +9,6 @@
 #define LOOKS_PER_CLOCK 16
 /* One that has had nothing for so many looks is not hot any more. */
 #define TURNS 1024u
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
 void wsd_poller_init(wsd_poller *p)
 {

@@ -11,6 +11,7 @@
 
 #include "wsd_bell.h"
 #include "wsd_counters.h"
+#include "wsd_relaxed.h"
 
 /* The word of an entry: active, the generation, and how many transfers are in it. */
 #define ACTIVE (1ull << 63)
@@ -22,9 +23,6 @@
 /* Copied in pieces: between two of them the end of the connection is noticed. */
 #define PIECE (1u << 20)
 #define VECTORS 64
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
 _Static_assert(WSD_MEMORY_SEALS == (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW), "seals");
 

@@ -3,9 +3,7 @@
 #include "wsd_bare.h"
 #include "wsd_bell.h"
 #include "wsd_grow.h"
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#include "wsd_relaxed.h"
 
 /* acquire: what the producer stored before the mark is seen with it */
 static uint64_t mark_of(const wsd_direction *d)

@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "wsd_counters.h"
+#include "wsd_relaxed.h"
 
 #define LATENCY_MAX_NS (2 * WSD_MS)
 #define LATE_LIMIT 4
@@ -18,9 +19,6 @@
 #define MOST_DOUBLINGS 8u
 
 _Atomic uint64_t wsd_spin_limit_ns = UINT64_MAX;
-
-#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
 /* ---- the budget ----------------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 """The bell protocol as a state machine, and a search through every interleaving of it.
 
 One direction of a connection: producers on one side, consumers on the other.  A step is one access
-to a word of shared memory or to the kernel socket, as csrc/wsd_bell.c and csrc/wsd_stream.c make
+to a word of shared memory or to the kernel socket, as csrc/wsd_bell.c and csrc/wsd_transfer.c make
 them; steps of different threads mix in every order (sequentially consistent: the fences in the C
 code are there to make that true).  Bytes are counted, not carried: the ring has `capacity` units,
 each published and consumed by itself, as the C code does with its pieces.
