@@ -332,11 +332,12 @@ int64_t wsd_stream_send(wsd_stream *s, const struct iovec *iov, int count, int f
                                              : put_bytes(s, &from, want - done, &head);
         if (n > 0)
             done += (size_t)n;
-        /* short, or exactly full: a non-blocking user polls next, so the socket must say "full" */
+        /* Short, or exactly full: a non-blocking user polls next, so the socket must say "full".  Messages of
+         * the ring's own size never find it full; this is where it grows for them. */
     } while (n >= 0 && (flags & WSD_EXACT) &&
              (done < want || head - s->seen_tail >= wsd_window(s)) &&
-             head - LOAD(s->out->tail) >= wsd_window(s) && !wsd_peer_is_deaf(s) && wsd_bell_full(s, head) &&
-             done < want);
+             head - LOAD(s->out->tail) >= wsd_window(s) && !wsd_peer_is_deaf(s) && !wsd_grow(s, head) &&
+             wsd_bell_full(s, head) && done < want);
     s->traffic->sent += done;
     wsd_lock_drop(&s->out->producer_lock);
     ring_if_asked(s);

@@ -122,6 +122,31 @@ static void when_it_grows(void)
 
 /* One step after another in random order, by two users of either end: what a queue would do, and the
  * bell says the truth after each. */
+/* Each message fills the ring to the last byte, and is read before the next one comes. */
+static void messages_of_its_size(void)
+{
+    connection c = growing();
+    uint64_t at = 0;
+    while (!grown(c.a)) {
+        CHECK(at <= CARRIED);
+        fill(at, SMALL);
+        CHECK_IS(send_now(c.a, buffer, SMALL), SMALL);
+        CHECK(wsd_stream_writable(c.a) == grown(c.a));
+        drain(c.b, at, at + SMALL, SMALL / 2);
+        at += SMALL;
+    }
+    CHECK_IS(at, CARRIED);
+    for (int turns = 0; turns < 3; turns++) {
+        fill(at, LARGE);
+        CHECK_IS(send_now(c.a, buffer, LARGE), LARGE);
+        CHECK(!wsd_stream_writable(c.a));
+        drain(c.b, at, at + LARGE, SMALL);
+        CHECK(wsd_stream_writable(c.a));
+        at += LARGE;
+    }
+    drop(&c);
+}
+
 static void like_a_queue(void)
 {
     for (unsigned turn = 1; turn <= 12; turn++) {
@@ -369,6 +394,7 @@ int main(void)
 {
     watchdog(150);
     RUN(when_it_grows);
+    RUN(messages_of_its_size);
     RUN(like_a_queue);
     RUN(between_threads);
     RUN(urgent_bytes);
