@@ -299,6 +299,22 @@ show(told="WSDIRECT_RING" in told, same=grafts() == before)
     assert answers == {"told": True, "same": True}
 
 
+def test_the_switch_has_pollers_of_its_own() -> None:
+    """What it polls with must not ask the switch."""
+    answers = run(
+        """
+wsdirect.enable()
+from wsdirect.switch import ungrafted
+kind = type(select.poll())
+show(poll=ungrafted._new is select.poll, register=ungrafted._register is kind.register,
+     wait=ungrafted._wait is kind.poll,
+     epoll=[getattr(ungrafted, "epoll_" + name) is getattr(select.epoll, method) for name, method in
+            (("register", "register"), ("unregister", "unregister"), ("wait", "poll"))])
+"""
+    )
+    assert answers == {"poll": False, "register": False, "wait": False, "epoll": [False] * 3}
+
+
 LOOKS = """
 import fcntl, inspect
 

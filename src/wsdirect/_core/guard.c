@@ -17,7 +17,7 @@ typedef struct {
     PyObject *handler;
     concern concerns;
     bool makes; /* the result is a descriptor that did not exist before */
-    char *name;
+    char *name, *doc;
 } guard;
 
 /* The argument as a descriptor; -1: it is none, or one that the original complains of. */
@@ -120,6 +120,7 @@ static void forget_guard(void *module)
     Py_CLEAR(g->original.callable);
     Py_CLEAR(g->handler);
     PyMem_Free(g->name);
+    PyMem_Free(g->doc);
 }
 
 static PyModuleDef guard_definition = {
@@ -133,6 +134,28 @@ static char *copy_of(const char *text)
 {
     char *copy = PyMem_Malloc(strlen(text) + 1);
     return copy ? strcpy(copy, text) : (char *)PyErr_NoMemory();
+}
+
+/* The documentation, with the signature that the interpreter works out for some built-in functions from how
+ * they take their arguments (CPython 3.13), which is not how a guard takes them.  New; NULL: raised. */
+static char *doc_of(PyObject *original, const char *name, const char *doc)
+{
+    static const char end[] = "\n--\n\n";
+    PyObject *signature = PyObject_GetAttrString(original, "__text_signature__");
+    PyErr_Clear();
+    const char *text = signature && PyUnicode_Check(signature) ? PyUnicode_AsUTF8(signature) : NULL;
+    bool complete = text == NULL || strstr(doc, end) != NULL;
+    PyErr_Clear();
+    size_t size = complete ? strlen(doc) + 1 : strlen(name) + strlen(text) + strlen(end) + strlen(doc) + 1;
+    char *made = PyMem_Malloc(size);
+    if (!made)
+        PyErr_NoMemory();
+    else if (complete)
+        memcpy(made, doc, size);
+    else
+        snprintf(made, size, "%s%s%s%s", name, text, end, doc);
+    Py_XDECREF(signature);
+    return made;
 }
 
 PyObject *wsdpy_guard(PyObject *original, PyObject *handler, const char *kind, const char *module)
@@ -158,8 +181,11 @@ PyObject *wsdpy_guard(PyObject *original, PyObject *handler, const char *kind, c
         g->method.ml_name = g->name;
         g->method.ml_meth = (PyCFunction)(void (*)(void))guarded;
         g->method.ml_flags = METH_FASTCALL | METH_KEYWORDS;
-        g->method.ml_doc = g->original.method ? g->original.method->ml_doc : NULL; /* help() as before */
-        result = PyCFunction_NewEx(&g->method, self, home);
+        const char *doc = g->original.method ? g->original.method->ml_doc : NULL;
+        g->doc = doc ? doc_of(original, text, doc) : NULL;
+        g->method.ml_doc = g->doc; /* help() as before */
+        if (!doc || g->doc)
+            result = PyCFunction_NewEx(&g->method, self, home);
     }
     Py_XDECREF(home);
     Py_XDECREF(self);

@@ -100,7 +100,6 @@ cdef class Dialer:
                 wsd_stream_close(stream._stream, True)  # attached already, by whoever that was
             return None
         wsd_stream_set_fd(stream._stream, fd)
-        wsd_stream_unarm(stream._stream)  # nobody polls yet: the first token would be for nothing
         return stream
 
 

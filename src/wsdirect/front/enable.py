@@ -235,6 +235,7 @@ _SIGNS = {"socket": "dup", "select": "select", "fcntl": "ioctl"}
 
 def _graft_select(select: Any) -> None:
     from wsdirect.front import pollers, selecting, watches
+    from wsdirect.switch import ungrafted  # noqa: F401  (takes what stands there before the grafts do)
 
     for name, function in {**selecting.functions(), **pollers.functions()}.items():
         grafts.graft(select, name, function)

@@ -1,4 +1,7 @@
-"""The pollers of the standard library as they were: the front grafts those that programs see."""
+"""The pollers of the standard library as they were: the front grafts those that programs see.
+
+It loads this module before it does so.
+"""
 
 from __future__ import annotations
 
