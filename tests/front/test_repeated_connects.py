@@ -58,6 +58,25 @@ def run(program: str, *arguments: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
+def test_a_greeting_shows_to_code_that_polls_the_number_later() -> None:
+    """The server speaks first, and the client gives its number away only then, to code in C."""
+    assert (
+        run("""
+        import ctypes
+        class PollFd(ctypes.Structure):
+            _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("got", ctypes.c_short))
+        for turn in range(3):
+            with socket.socket() as client:
+                client.connect(address)
+                with server.accept()[0] as accepted:
+                    accepted.sendall(b"220 ready")
+                    wanted = PollFd(client.fileno(), select.POLLIN, 0)
+                    print(ctypes.CDLL(None).poll(ctypes.byref(wanted), 1, 5000), path(client))
+    """)
+        == ["1", "shm"] * 3
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "check", "way"),
     [
