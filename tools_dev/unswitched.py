@@ -27,7 +27,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+import wsdirect
+
+INSTALLED = Path(wsdirect.__file__).resolve().parent  # with the compiled core, which src/ has not
 HOST = "127.0.0.1"
 BATCHES = 40
 
@@ -511,7 +513,7 @@ def environment(launched: bool, cache: str) -> dict[str, str]:
     clean["PYTHONPYCACHEPREFIX"] = cache  # start-up with compiled modules, as when installed
     if launched:
         clean["WSDIRECT"] = "1"
-        clean["PYTHONPATH"] = os.pathsep.join([str(SOURCE / "wsdirect" / "_launch"), str(SOURCE)])
+        clean["PYTHONPATH"] = os.pathsep.join([str(INSTALLED / "_launch"), str(INSTALLED.parent)])
     return clean
 
 
