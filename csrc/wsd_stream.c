@@ -365,7 +365,9 @@ void wsd_stream_close(wsd_stream *s, bool reset)
         wsd_bare_linger(s, last ? LINGER_NS : 0);
     if (atomic_exchange_explicit(&s->closed, true, memory_order_relaxed))
         return;
-    bool used = LOAD(s->references) > 1; /* a call holds one */
+    /* A call holds one.  The interpreter's lock is held here, and whenever a call takes its own: it is counted,
+     * or begins after this and finds the end closed. */
+    bool used = LOAD(s->references) > 1;
     let_users_out(s);
     if (!last || wsd_bare_own(s))
         return; /* another process goes on with this end; the kernel knows when the last one is gone */
@@ -381,6 +383,7 @@ void wsd_stream_close(wsd_stream *s, bool reset)
     }
     if (used)
         shutdown(LOAD(s->fd), SHUT_RDWR); /* wakes the threads of ours that sleep on it */
+    /* else the caller's close() tells the peer, as it does on TCP */
 }
 
 void wsd_stream_forked(wsd_stream *s)
